@@ -1,0 +1,316 @@
+//! Indicators: what to look for, with the terms of STIX 2.1 and the markings of TLP 2.0.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::defang::refang;
+use crate::observable::{Kind, NotObservable, Observable};
+use crate::text::{display, text_form};
+use crate::time::Timestamp;
+
+/// Longest identifier, threat, alert or source text, in bytes.
+pub const TEXT_BYTES_MAX: usize = 256;
+
+/// What an indicator looks for: an observable, a network, or an address with a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LookFor {
+    /// Exactly this value; a domain also covers all names below it.
+    Observable(Observable),
+    /// Addresses in a network, or at one port.
+    Addresses(Addresses),
+}
+
+/// Indicators about addresses that are no single observable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+pub enum Addresses {
+    /// Every address of a network; host bits are zero.
+    Network(#[serde(with = "display")] IpNet),
+    /// One address at one port, TCP or UDP.
+    IpPort(#[serde(with = "display")] SocketAddr),
+}
+
+impl LookFor {
+    /// Reads a value as an analyst writes it: defanged or not, the kind told by its shape.
+    ///
+    /// # Errors
+    /// Says why it is none of the known shapes.
+    pub fn guess(text: &str) -> Result<Self, NotObservable> {
+        let text = refang(text);
+        if let Some(network) = parse_network(&text) {
+            return Ok(network);
+        }
+        if let Ok(endpoint) = text.parse::<SocketAddr>() {
+            let endpoint = SocketAddr::new(endpoint.ip().to_canonical(), endpoint.port());
+            return Ok(Self::Addresses(Addresses::IpPort(endpoint)));
+        }
+        let text = text.strip_prefix("*.").unwrap_or(&text);
+        Observable::guess(text).map(Self::Observable)
+    }
+
+    /// Reads a value whose kind the source names; `kind` is one of [`LookFor::kind`]'s names.
+    ///
+    /// # Errors
+    /// Says what the value should have looked like.
+    pub fn parse(kind: &str, text: &str) -> Result<Self, NotObservable> {
+        let text = refang(text);
+        match kind {
+            "network" => parse_network(&text).ok_or(NotObservable::Ip),
+            "ip_port" => {
+                let endpoint = text.parse::<SocketAddr>().map_err(|_| NotObservable::Ip)?;
+                let endpoint = SocketAddr::new(endpoint.ip().to_canonical(), endpoint.port());
+                Ok(Self::Addresses(Addresses::IpPort(endpoint)))
+            }
+            _ => {
+                let kind = Kind::ALL
+                    .into_iter()
+                    .find(|known| known.as_str() == kind)
+                    .ok_or(NotObservable::Nothing)?;
+                let text =
+                    if kind == Kind::Domain { text.strip_prefix("*.").unwrap_or(&text) } else { &text };
+                Observable::parse(kind, text).map(Self::Observable)
+            }
+        }
+    }
+
+    /// The kind's name in JSON, in tables and in the store.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Observable(observable) => observable.kind().as_str(),
+            Self::Addresses(Addresses::Network(_)) => "network",
+            Self::Addresses(Addresses::IpPort(_)) => "ip_port",
+        }
+    }
+}
+
+/// A network with its host bits cleared. A network of one address is that address.
+fn parse_network(text: &str) -> Option<LookFor> {
+    let network = text.parse::<IpNet>().ok()?.trunc();
+    if network.prefix_len() == network.max_prefix_len() {
+        let address: IpAddr = network.addr().to_canonical();
+        return Some(LookFor::Observable(Observable::Ip(address)));
+    }
+    Some(LookFor::Addresses(Addresses::Network(network)))
+}
+
+/// The value in normal form, without its kind.
+impl fmt::Display for LookFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Observable(observable) => observable.fmt(f),
+            Self::Addresses(Addresses::Network(network)) => network.fmt(f),
+            Self::Addresses(Addresses::IpPort(endpoint)) => endpoint.fmt(f),
+        }
+    }
+}
+
+/// A word list with a fixed text form; a word that a newer desk uses is read as the default.
+macro_rules! words {
+    ($(#[$doc:meta])* $type:ident, default $default:ident, $($(#[$word_doc:meta])* $variant:ident = $word:literal,)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $type {
+            $($(#[$word_doc])* $variant,)*
+        }
+
+        impl $type {
+            /// All of them, in order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in JSON, in the store and on pages.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        impl Default for $type {
+            fn default() -> Self {
+                Self::$default
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = Infallible;
+
+            fn from_str(text: &str) -> Result<Self, Infallible> {
+                let found = Self::ALL.iter().find(|word| word.as_str().eq_ignore_ascii_case(text));
+                Ok(found.copied().unwrap_or_default())
+            }
+        }
+
+        text_form!($type);
+    };
+}
+
+words! {
+    /// How bad it is when an indicator is seen.
+    Severity, default Medium,
+    /// Worth knowing.
+    Low = "low",
+    /// Worth a look.
+    Medium = "medium",
+    /// Act today.
+    High = "high",
+    /// Act at once.
+    Critical = "critical",
+}
+
+words! {
+    /// Traffic Light Protocol 2.0 (FIRST). `red` never leaves the desk.
+    Tlp, default Amber,
+    /// TLP:CLEAR.
+    Clear = "clear",
+    /// TLP:GREEN.
+    Green = "green",
+    /// TLP:AMBER.
+    Amber = "amber",
+    /// TLP:AMBER+STRICT.
+    AmberStrict = "amber+strict",
+    /// TLP:RED.
+    Red = "red",
+}
+
+/// One line of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Indicator {
+    /// What to look for.
+    #[serde(flatten)]
+    pub look_for: LookFor,
+    /// STIX identifier, `indicator--UUID`; in a plain list the value itself.
+    pub id: String,
+    /// Malware, actor or campaign, as the source names it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub threat: String,
+    /// How bad a sighting is.
+    #[serde(default)]
+    pub severity: Severity,
+    /// How sure the source is, 0 to 100 (STIX 2.1 §3.2).
+    #[serde(default = "confidence_default")]
+    pub confidence: u8,
+    /// Who may see it.
+    #[serde(default)]
+    pub tlp: Tlp,
+    /// Sightings before this time do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_from: Option<Timestamp>,
+    /// Sightings at or after this time do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
+    /// The alert it came with, such as `COSC-LAZIO-2026-0012`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub alert: String,
+    /// File or feed it was read from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+}
+
+fn confidence_default() -> u8 {
+    50
+}
+
+impl Indicator {
+    /// An indicator with nothing known but the value, as plain lists have them; its id is the value.
+    pub fn plain(look_for: LookFor) -> Self {
+        Self {
+            id: look_for.to_string(),
+            look_for,
+            threat: String::new(),
+            severity: Severity::default(),
+            confidence: confidence_default(),
+            tlp: Tlp::default(),
+            valid_from: None,
+            valid_until: None,
+            alert: String::new(),
+            source: String::new(),
+        }
+    }
+
+    /// Whether a sighting at this time counts.
+    pub fn valid_at(&self, at: Timestamp) -> bool {
+        self.valid_from.is_none_or(|from| from <= at) && self.valid_until.is_none_or(|until| at < until)
+    }
+
+    /// Reads one line of an indicator list: JSON as in a bundle, or a plain value, defanged or not.
+    /// Empty lines and `#` comments give `None`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the line.
+    pub fn from_list_line(line: &str) -> Option<Result<Self, LineError>> {
+        let line = line.trim().trim_start_matches('\u{feff}');
+        if line.is_empty() || line.starts_with('#') {
+            return None;
+        }
+        if line.starts_with('{') {
+            return Some(serde_json::from_str(line).map_err(|error| LineError::Json(error.to_string())));
+        }
+        let value = line.split_once(" #").map_or(line, |(value, _)| value).trim();
+        Some(LookFor::guess(value).map(Self::plain).map_err(LineError::Value))
+    }
+}
+
+/// What is wrong with a line of an indicator list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// A JSON line that is no indicator.
+    #[error("not an indicator in JSON: {0}")]
+    Json(String),
+    /// A plain value of no known shape.
+    #[error("{0}")]
+    Value(NotObservable),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, kind: &str, value: &str) {
+        let look_for = LookFor::guess(text).unwrap();
+        assert_eq!((look_for.kind(), look_for.to_string().as_str()), (kind, value), "{text:?}");
+        let json = serde_json::to_string(&Indicator::plain(look_for.clone())).unwrap();
+        assert_eq!(serde_json::from_str::<Indicator>(&json).unwrap().look_for, look_for, "{json}");
+    }
+
+    #[test]
+    fn analysts_values_are_understood() {
+        check("203.0.113[.]0/24", "network", "203.0.113.0/24");
+        check("203.0.113.77/24", "network", "203.0.113.0/24");
+        check("203.0.113.7/32", "ip", "203.0.113.7");
+        check("2001:db8::/32", "network", "2001:db8::/32");
+        check("203.0.113.5:8443", "ip_port", "203.0.113.5:8443");
+        check("[2001:db8::5]:443", "ip_port", "[2001:db8::5]:443");
+        check("*.evil[.]example", "domain", "evil.example");
+        check("hxxp://evil[.]example/a", "url", "http://evil.example/a");
+    }
+
+    #[test]
+    fn validity_begins_at_from_and_ends_before_until() {
+        let mut indicator = Indicator::plain(LookFor::guess("evil.example").unwrap());
+        indicator.valid_from = Some(Timestamp::from_micros(10));
+        indicator.valid_until = Some(Timestamp::from_micros(20));
+        let valid = |at| indicator.valid_at(Timestamp::from_micros(at));
+        assert_eq!([valid(9), valid(10), valid(19), valid(20)], [false, true, true, false]);
+    }
+
+    #[test]
+    fn comments_and_bad_lines_are_told_apart() {
+        assert!(Indicator::from_list_line("# a comment").is_none());
+        assert!(Indicator::from_list_line("   ").is_none());
+        assert!(Indicator::from_list_line("evil.example # seen in mail").unwrap().is_ok());
+        assert!(Indicator::from_list_line("???").unwrap().is_err());
+        assert!(Indicator::from_list_line("{\"kind\":").unwrap().is_err());
+    }
+}

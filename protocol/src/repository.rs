@@ -1,0 +1,111 @@
+//! Names of the files of a signed repository (TUF 1.0), as they travel between desk, collector and agents.
+//!
+//! A name is checked here once, so that no path made by somebody else reaches a file system.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::bundle::Serial;
+use crate::text::text_form;
+
+/// The largest metadata file that is fetched or taken, in bytes.
+pub const METADATA_BYTES_MAX: u64 = 1 << 20;
+/// The largest bundle that is fetched or taken, in bytes compressed.
+pub const BUNDLE_BYTES_MAX: u64 = 1 << 30;
+/// The folder of metadata in a repository.
+pub const METADATA_FOLDER: &str = "metadata";
+/// The folder of bundles in a repository.
+pub const TARGETS_FOLDER: &str = "targets";
+
+/// A file of a repository: `metadata/NAME.json` or `targets/NAME`, with names of `[A-Za-z0-9._-]`,
+/// at most 200 bytes, that do not begin with a dot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepositoryPath(Box<str>);
+
+/// A path that no repository has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a file of a repository: it must be metadata/NAME.json or targets/NAME")]
+pub struct NotARepositoryPath;
+
+impl RepositoryPath {
+    /// The path, with `/` between folder and name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How many bytes a file of this name may have.
+    pub fn bytes_max(&self) -> u64 {
+        if self.0.starts_with(METADATA_FOLDER) { METADATA_BYTES_MAX } else { BUNDLE_BYTES_MAX }
+    }
+}
+
+impl FromStr for RepositoryPath {
+    type Err = NotARepositoryPath;
+
+    fn from_str(text: &str) -> Result<Self, NotARepositoryPath> {
+        let (folder, name) = text.split_once('/').ok_or(NotARepositoryPath)?;
+        let known = match folder {
+            METADATA_FOLDER => name.ends_with(".json"),
+            TARGETS_FOLDER => true,
+            _ => false,
+        };
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if !known || name.is_empty() || name.starts_with('.') || text.len() > 200 || !name.bytes().all(letter)
+        {
+            return Err(NotARepositoryPath);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for RepositoryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_form!(RepositoryPath);
+
+/// The TUF target name of a bundle.
+pub fn bundle_target(serial: Serial) -> String {
+    format!("bundle-{serial}.jsonl.zst")
+}
+
+/// The serial of a bundle by its TUF target name; `None` for other targets.
+pub fn serial_of_target(name: &str) -> Option<Serial> {
+    name.strip_prefix("bundle-")?.strip_suffix(".jsonl.zst")?.parse().ok().map(Serial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_in_the_two_folders_pass() {
+        for good in ["metadata/timestamp.json", "metadata/1.root.json", "targets/abc.bundle-1.jsonl.zst"] {
+            assert!(good.parse::<RepositoryPath>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "timestamp.json",
+            "metadata/",
+            "metadata/x",
+            "metadata/../root.json",
+            "targets/../../etc/passwd",
+            "targets/.hidden",
+            "targets/a/b",
+            "/metadata/a.json",
+            "metadata\\a.json",
+            "targets/a\0b",
+            "other/a",
+        ] {
+            assert!(bad.parse::<RepositoryPath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_known_by_its_name() {
+        assert_eq!(serial_of_target(&bundle_target(Serial(42))), Some(Serial(42)));
+        assert_eq!(serial_of_target("delta-1-2.jsonl.zst"), None);
+    }
+}

@@ -1,0 +1,132 @@
+//! Where an observable was seen: the contract's `seen_in` names, the flow and the log line.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::display;
+
+macro_rules! seen_in {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// The place in a flow or a line. DESIGN's contract: names are added, none renamed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum SeenIn {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+            /// A place that a newer agent knows and this program does not.
+            #[serde(other, rename = "other")]
+            Other,
+        }
+
+        impl SeenIn {
+            /// The name in JSON, in the store and on pages.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                    Self::Other => "other",
+                }
+            }
+        }
+    };
+}
+
+seen_in! {
+    /// Source address of a flow.
+    FlowSrc = "flow.src",
+    /// Destination address of a flow.
+    FlowDst = "flow.dst",
+    /// Name asked for.
+    DnsQuery = "dns.query",
+    /// Name or address answered.
+    DnsAnswer = "dns.answer",
+    /// Server name in a TLS ClientHello.
+    TlsSni = "tls.sni",
+    /// JA3 of a TLS ClientHello.
+    TlsJa3 = "tls.ja3",
+    /// JA4 of a TLS ClientHello.
+    TlsJa4 = "tls.ja4",
+    /// Certificate sent in clear.
+    TlsCert = "tls.cert",
+    /// Server name in a QUIC Initial.
+    QuicSni = "quic.sni",
+    /// JA4 of a QUIC Initial.
+    QuicJa4 = "quic.ja4",
+    /// Host header or authority.
+    HttpHost = "http.host",
+    /// URL made of host and target.
+    HttpUrl = "http.url",
+    /// User-Agent header.
+    HttpUserAgent = "http.user_agent",
+    /// Body of a response.
+    HttpBody = "http.body",
+    /// Envelope or header sender.
+    SmtpFrom = "smtp.from",
+    /// Envelope or header recipient.
+    SmtpRcpt = "smtp.rcpt",
+    /// Source field of a log line.
+    LogSrc = "log.src",
+    /// Destination field of a log line.
+    LogDst = "log.dst",
+    /// Translated address in a log line.
+    LogNat = "log.nat",
+    /// Free text of a log line.
+    LogText = "log.text",
+    /// URL in a log line.
+    LogUrl = "log.url",
+    /// Domain in a log line.
+    LogDomain = "log.domain",
+    /// Hash in a log line.
+    LogHash = "log.hash",
+    /// User agent in a log line.
+    LogUserAgent = "log.user_agent",
+}
+
+/// Transport protocol of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP (RFC 9293).
+    Tcp,
+    /// UDP (RFC 768).
+    Udp,
+    /// ICMP and ICMPv6; ports are zero.
+    Icmp,
+    /// Any other IP protocol; ports are zero.
+    #[serde(other)]
+    Other,
+}
+
+/// One conversation; `src` is the party that began it, as far as the sensor saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Flow {
+    /// Transport protocol.
+    pub proto: Transport,
+    /// Who began.
+    #[serde(with = "display")]
+    pub src: IpAddr,
+    /// Port of who began.
+    pub src_port: u16,
+    /// Who was contacted.
+    #[serde(with = "display")]
+    pub dst: IpAddr,
+    /// Port of who was contacted.
+    pub dst_port: u16,
+}
+
+/// A flow or a log line: what a sighting points at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// In traffic.
+    Flow {
+        /// The conversation.
+        flow: Flow,
+    },
+    /// In a log.
+    Line {
+        /// Number of the line in its file since the reader began it, from 1.
+        line: u64,
+        /// Byte offset of the line's first byte in its file; with the input it identifies the line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offset: Option<u64>,
+    },
+}
