@@ -97,10 +97,12 @@ pub enum BundleError {
     },
 }
 
+type Compressed<'a> = BufReader<Box<dyn Read + Send + 'a>>;
+
 /// Reads a bundle as a stream, within limits.
 pub struct BundleReader<'a> {
     header: BundleHeader,
-    lines: BufReader<io::Take<zstd::Decoder<'a, BufReader<Box<dyn Read + Send + 'a>>>>>,
+    lines: BufReader<io::Take<zstd::Decoder<'a, Compressed<'a>>>>,
     limits: BundleLimits,
     line: u64,
     found: u64,
