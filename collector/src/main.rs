@@ -1,1 +1,2 @@
+//! `vedetta-collector`.
 fn main() {}

@@ -1,0 +1,243 @@
+//! The store: one SQLite database that holds towns, sensors, hits and operators. All SQL lives in this folder.
+//!
+//! One connection writes, a few read; WAL lets them work beside each other and beside the command line.
+//! A write is a transaction that is on disk (`synchronous = FULL`) when it returns.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::{Mutex, Semaphore};
+
+pub(crate) mod audit;
+pub(crate) mod operators;
+mod schema;
+
+/// Reads at the same time; more wait.
+const READERS_MAX: usize = 4;
+/// How long a write waits for another process, such as the command line beside the service.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The database; clones share its connections.
+#[derive(Clone)]
+pub struct Store(Arc<Connections>);
+
+struct Connections {
+    path: PathBuf,
+    /// A guard of it moves to the thread that writes.
+    writer: Arc<Mutex<Connection>>,
+    readers_idle: std::sync::Mutex<Vec<Connection>>,
+    readers: Arc<Semaphore>,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No database where one should be.
+    #[error("{} is missing; make it with `vedetta-collector init`", .0.display())]
+    Missing(PathBuf),
+    /// A database is there where a new one should be made.
+    #[error("{} exists already; `init` makes a new collector and overwrites nothing", .0.display())]
+    Exists(PathBuf),
+    /// Made by a newer program.
+    #[error(
+        "{} has version {found} and this program reads up to {known}; install the newer package again",
+        path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// No room left.
+    #[error("the disk with the database is full; make room, the collector goes on by itself")]
+    Full,
+    /// Another process holds the database.
+    #[error("the database is busy for too long; is another program working on it?")]
+    Busy,
+    /// Anything else that SQLite says.
+    #[error("database: {0}")]
+    Sqlite(rusqlite::Error),
+    /// A file beside the database.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// What is stored is not what this program writes.
+    #[error("the database holds something unreadable: {0}; restore a backup")]
+    Unreadable(String),
+    /// The program is stopping.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+impl Store {
+    /// Makes a new database.
+    ///
+    /// # Errors
+    /// When there is one already, or the folder cannot be written.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        // Made by us and not by SQLite, so that nobody else can read it even for a moment.
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => StoreError::Exists(path.into()),
+                _ => StoreError::File { path: path.into(), error },
+            })
+            .and_then(|file| {
+                restrict(&file).map_err(|error| StoreError::File { path: path.into(), error })
+            })?;
+        Self::open(path)
+    }
+
+    /// Opens the database and brings an older one up to date, after a copy of it was made.
+    ///
+    /// # Errors
+    /// When there is none, it is newer than this program, or the disk fails.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Missing(path.into()));
+        }
+        let mut writer = connect(path)?;
+        schema::migrate(&mut writer, path)?;
+        Ok(Self(Arc::new(Connections {
+            path: path.into(),
+            writer: Arc::new(Mutex::new(writer)),
+            readers_idle: std::sync::Mutex::new(Vec::new()),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+        })))
+    }
+
+    /// Reads, on a thread that may block.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = Arc::clone(&self.0.readers).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let connections = Arc::clone(&self.0);
+        let reading = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let reader = match connections.idle_reader() {
+                Some(reader) => reader,
+                None => connect_to_read(&connections.path)?,
+            };
+            let answer = f(&reader);
+            connections.keep_reader(reader);
+            answer
+        });
+        reading.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Writes in one transaction, on a thread that may block. What it did is on disk when this returns `Ok`,
+    /// and undone when it returns an error.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut writer = Arc::clone(&self.0.writer).lock_owned().await;
+        let writing = tokio::task::spawn_blocking(move || {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let answer = f(&transaction)?;
+            transaction.commit()?;
+            Ok(answer)
+        });
+        writing.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Connections {
+    fn idle_reader(&self) -> Option<Connection> {
+        self.readers_idle.lock().ok()?.pop()
+    }
+
+    fn keep_reader(&self, reader: Connection) {
+        if let Ok(mut idle) = self.readers_idle.lock() {
+            idle.push(reader);
+        }
+    }
+}
+
+fn restrict(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_write_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store.sqlite")).unwrap();
+        let insert = "INSERT INTO comune (id, name, created_at) VALUES ('a', 'A', 0)";
+        let failed: Result<(), _> = store
+            .write(move |transaction| {
+                transaction.execute(insert, [])?;
+                Err(StoreError::Full)
+            })
+            .await;
+        assert!(matches!(failed, Err(StoreError::Full)));
+        let count = |connection: &Connection| {
+            Ok(connection.query_row("SELECT count(*) FROM comune", [], |row| row.get::<_, i64>(0))?)
+        };
+        assert_eq!(store.read(count).await.unwrap(), 0);
+        store.write(move |transaction| Ok(transaction.execute(insert, [])?)).await.unwrap();
+        assert_eq!(store.read(count).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_reader_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("store.sqlite")).unwrap();
+        let refused =
+            store.read(|connection| Ok(connection.execute("DELETE FROM comune", [])?)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Sqlite(_)), "{refused}");
+    }
+
+    #[test]
+    fn a_second_database_is_not_made_over_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.sqlite");
+        assert!(matches!(Store::open(&path), Err(StoreError::Missing(_))));
+        Store::create(&path).unwrap();
+        assert!(matches!(Store::create(&path), Err(StoreError::Exists(_))));
+    }
+}
