@@ -1,0 +1,70 @@
+//! The command line of `vedetta-agent`: what may be typed, and which module does it.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::config::Config;
+
+/// Where the package puts the configuration.
+const CONFIG_PATH: &str = "/etc/vedetta/agent.toml";
+
+/// Vedetta's sensor on a town's gateway.
+#[derive(Debug, Parser)]
+#[command(name = "vedetta-agent", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to log to standard error: error, warn, info, debug or trace.
+    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
+    pub log_level: LevelFilter,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the interfaces and log files of the configuration and send hits to the collector.
+    Run(ConfigArgument),
+    /// Read the configuration and say what is wrong with it.
+    CheckConfig(ConfigArgument),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigArgument {
+    /// The configuration file.
+    #[arg(long = "config", value_name = "FILE", default_value = CONFIG_PATH)]
+    pub path: PathBuf,
+}
+
+/// Logs go to standard error, in colour only on a terminal.
+pub fn start_logging(level: LevelFilter) {
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What a person has to read and act on; the exit code is `main`'s business.
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(config) => {
+            let _config = Config::read(&config.path)?;
+            anyhow::bail!("the wiring is being written")
+        }
+        Command::CheckConfig(config) => {
+            Config::read(&config.path)?;
+            println!("{}: good", config.path.display());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
