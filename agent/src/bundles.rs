@@ -1,0 +1,3 @@
+//! Signed bundles: verification.
+
+pub mod verify;

@@ -1,0 +1,384 @@
+//! Verifies a signed repository (TUF 1.0, by `tough`) from a pinned root and takes its newest bundle out.
+//!
+//! Nothing is remembered before everything is verified: `tough` works in a staged copy of what was trusted
+//! before, which replaces it only at the end (CVE-2025-2888 came from remembering too early). Agent and
+//! collector hold the same file: both verify for themselves, and `protocol` opens no file.
+
+use std::error::Error as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt as _;
+use protocol::bundle::{BundleError, BundleLimits};
+use protocol::repository::{
+    BUNDLE_BYTES_MAX, METADATA_BYTES_MAX, METADATA_FOLDER, TARGETS_FOLDER, serial_of_target,
+};
+use protocol::{BundleHeader, BundleReader, Serial};
+use tokio::io::AsyncWriteExt as _;
+use tough::error::Error as TufError;
+use tough::{FilesystemTransport, Limits, RepositoryLoader, TargetName};
+use tough::{Transport, TransportError, TransportErrorKind, TransportStream};
+use url::Url;
+
+/// Roots that one verification follows, from the pinned one to the newest.
+const ROOT_UPDATES_MAX: u64 = 1024;
+/// What `tough` remembers between verifications, the timestamp last.
+const REMEMBERED: [&str; 5] =
+    ["root.json", "targets.json", "snapshot.json", "latest_known_time.json", "timestamp.json"];
+/// The pinned root that the remembered files belong to.
+const PINNED: &str = "pinned.json";
+
+/// Where the files of a signed repository come from.
+#[derive(Debug)]
+pub struct Repository {
+    transport: Bounded,
+    /// `None` for a transport, which knows only the two folders' names.
+    folder: Option<PathBuf>,
+}
+
+impl Repository {
+    /// A repository in a folder, such as one on a USB stick.
+    pub fn folder(path: &Path) -> Self {
+        Self { transport: Bounded(Box::new(FilesystemTransport)), folder: Some(path.to_owned()) }
+    }
+
+    /// A repository behind a transport, which is asked for `vedetta:///metadata/NAME` and `vedetta:///targets/NAME`.
+    pub fn over(transport: impl Transport + 'static) -> Self {
+        Self { transport: Bounded(Box::new(transport)), folder: None }
+    }
+
+    /// The address of one of its folders.
+    fn base(&self, name: &str) -> Result<Url, Refusal> {
+        let Some(folder) = &self.folder else {
+            let address = format!("vedetta:///{name}/");
+            return Url::parse(&address).map_err(|error| Refusal::Unreadable(error.to_string()));
+        };
+        let folder = folder.canonicalize().map_err(disk(folder))?.join(name);
+        Url::from_directory_path(&folder).map_err(|()| disk(&folder)(io::ErrorKind::InvalidInput.into()))
+    }
+}
+
+/// A bundle whose signatures, age, hash and contents are right.
+#[derive(Debug)]
+pub struct Verified {
+    /// Its number.
+    pub serial: Serial,
+    /// Its first line.
+    pub header: BundleHeader,
+    /// The file, in the folder that the caller named.
+    pub bundle: PathBuf,
+    /// The newest root that the pinned one leads to.
+    pub root: Vec<u8>,
+}
+
+/// Why a repository is not believed. What was in force before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The pinned root is no root.
+    #[error("the COSC's pinned root cannot be used ({0}); enrol again to pin it anew")]
+    Root(String),
+    /// Not signed by enough of the keys that the root names.
+    #[error("the signature of the {role} metadata is not the COSC's; somebody altered or replaced it")]
+    Signature {
+        /// Which metadata.
+        role: String,
+    },
+    /// Signed, but too long ago.
+    #[error(
+        "the {role} metadata has expired: nobody renewed it in time, or somebody holds back newer bundles, or this machine's clock is wrong"
+    )]
+    Expired {
+        /// Which metadata.
+        role: String,
+    },
+    /// Older than what was verified before.
+    #[error("the repository is older than the one verified before: {0}")]
+    Rollback(String),
+    /// Signed files that do not belong together.
+    #[error("files of different versions are mixed: {0}")]
+    Mixed(String),
+    /// A file that the metadata names is not there.
+    #[error("{file} is missing in the repository")]
+    Missing {
+        /// Its path in the repository.
+        file: String,
+    },
+    /// A file does not end where it should.
+    #[error("{file} is longer than its limit of {limit} bytes")]
+    TooLarge {
+        /// Its path in the repository.
+        file: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// The bytes are not those that were signed.
+    #[error("{file} is not the file that was signed: its SHA-256 differs; it was altered or cut")]
+    Hash {
+        /// Its path in the repository.
+        file: String,
+    },
+    /// Metadata that is no metadata.
+    #[error("the metadata cannot be read: {0}")]
+    Unreadable(String),
+    /// Nothing to look for.
+    #[error("the repository holds no bundle")]
+    NoBundle,
+    /// A signed bundle under another bundle's name.
+    #[error("the bundle named {named} says that it is number {found}")]
+    WrongSerial {
+        /// By its name.
+        named: Serial,
+        /// By its header.
+        found: Serial,
+    },
+    /// A signed file that is no bundle within its limits.
+    #[error("the bundle cannot be read: {0}")]
+    Bundle(#[from] BundleError),
+    /// The clock went back.
+    #[error("this machine's clock stands before the last verification ({0}); set it right")]
+    Clock(String),
+    /// The transport failed; trying again may help.
+    #[error("{file} could not be fetched: {reason}")]
+    Fetch {
+        /// Its path in the repository.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// The own disk failed.
+    #[error("{}: {error}", path.display())]
+    Disk {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl Refusal {
+    /// Whether the repository is at fault, and not the way to it or the own disk.
+    pub fn is_of_the_repository(&self) -> bool {
+        !matches!(self, Self::Fetch { .. } | Self::Disk { .. } | Self::Clock(_) | Self::Root(_))
+    }
+}
+
+/// Verifies the repository from `trusted_root`, or from the newest root that an earlier verification was
+/// led to from it, and puts the newest bundle into `bundle_into`. `datastore` remembers versions between calls;
+/// one verification at a time may use it.
+///
+/// # Errors
+/// The first thing that is not as it must be; then nothing is remembered and no bundle is left.
+pub async fn verify(
+    repository: Repository,
+    trusted_root: &[u8],
+    datastore: &Path,
+    bundle_into: &Path,
+) -> Result<Verified, Refusal> {
+    let (metadata, targets) = (repository.base(METADATA_FOLDER)?, repository.base(TARGETS_FOLDER)?);
+    let staged = Staged::open(datastore, trusted_root)?;
+    let limits = Limits {
+        max_root_size: METADATA_BYTES_MAX,
+        max_targets_size: METADATA_BYTES_MAX,
+        max_timestamp_size: METADATA_BYTES_MAX,
+        max_snapshot_size: METADATA_BYTES_MAX,
+        max_root_updates: ROOT_UPDATES_MAX,
+    };
+    let loader = RepositoryLoader::new(&staged.root, metadata, targets)
+        .transport(repository.transport)
+        .limits(limits)
+        .datastore(&staged.folder);
+    let loaded = loader.load().await.map_err(refusal)?;
+    let (name, serial) = newest_bundle(&loaded)?;
+    fs::create_dir_all(bundle_into).map_err(disk(bundle_into))?;
+    let part = Part(bundle_into.join(format!("{}.part", name.raw())));
+    fetch_target(&loaded, &name, &part.0).await?;
+    let header = read_bundle(part.0.clone(), serial).await?;
+    let bundle = bundle_into.join(name.raw());
+    fs::rename(&part.0, &bundle).map_err(disk(&bundle))?;
+    sync_folder(bundle_into)?;
+    let root = staged.remember(datastore, trusted_root)?;
+    Ok(Verified { serial, header, bundle, root })
+}
+
+fn newest_bundle(loaded: &tough::Repository) -> Result<(TargetName, Serial), Refusal> {
+    let bundles = loaded.all_targets().filter_map(|(name, target)| {
+        // The exact spelling, so that the name is also a safe file name: "bundle-+1" parses as 1, too.
+        let serial = serial_of_target(name.raw())?;
+        (protocol::repository::bundle_target(serial) == name.raw()).then_some((serial, name, target))
+    });
+    let (serial, name, target) = bundles.max_by_key(|(serial, ..)| *serial).ok_or(Refusal::NoBundle)?;
+    if target.length > BUNDLE_BYTES_MAX {
+        return Err(Refusal::TooLarge { file: name.raw().to_owned(), limit: BUNDLE_BYTES_MAX });
+    }
+    Ok((name.clone(), serial))
+}
+
+/// Writes a target's bytes as they come; `tough` ends the stream with an error when length or hash differ.
+async fn fetch_target(loaded: &tough::Repository, name: &TargetName, part: &Path) -> Result<(), Refusal> {
+    let missing = || Refusal::Missing { file: name.raw().to_owned() };
+    let mut bytes = loaded.read_target(name).await.map_err(refusal)?.ok_or_else(missing)?;
+    let mut file = tokio::fs::File::create(part).await.map_err(disk(part))?;
+    while let Some(chunk) = bytes.next().await {
+        file.write_all(&chunk.map_err(refusal)?).await.map_err(disk(part))?;
+    }
+    file.sync_all().await.map_err(disk(part))
+}
+
+/// Reads the whole bundle once, away from the threads that serve connections.
+async fn read_bundle(part: PathBuf, serial: Serial) -> Result<BundleHeader, Refusal> {
+    let read = move || {
+        let file = fs::File::open(&part).map_err(disk(&part))?;
+        let mut bundle = BundleReader::new(file, BundleLimits::default())?;
+        let header = bundle.header().clone();
+        if header.serial != serial {
+            return Err(Refusal::WrongSerial { named: serial, found: header.serial });
+        }
+        bundle.try_for_each(|indicator| indicator.map(|_| ()))?;
+        Ok(header)
+    };
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|error| Refusal::Unreadable(format!("reading the bundle stopped: {error}")))?
+}
+
+/// A file that goes away unless it was renamed.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The working copy of the remembered files; it goes away whatever comes out.
+struct Staged {
+    folder: PathBuf,
+    root: Vec<u8>,
+}
+
+impl Staged {
+    fn open(datastore: &Path, pinned: &[u8]) -> Result<Self, Refusal> {
+        let folder = datastore.join("staged");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(disk(&folder))?;
+        let mut staged = Self { folder, root: pinned.to_owned() };
+        if fs::read(datastore.join(PINNED)).ok().as_deref() != Some(pinned) {
+            return Ok(staged); // nothing remembered, or under another pinned root
+        }
+        for name in REMEMBERED {
+            match fs::copy(datastore.join(name), staged.folder.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Refusal::Disk { path: datastore.join(name), error });
+                }
+                _ => {}
+            }
+        }
+        // To begin at the pinned root again would let a root that was replaced since speak, and would make
+        // `tough` forget the remembered versions each time after its keys were replaced once.
+        let newest = fs::read(staged.folder.join("root.json")).unwrap_or_default();
+        if serde_json::from_slice::<tough::schema::Signed<tough::schema::Root>>(&newest).is_ok() {
+            staged.root = newest;
+        }
+        Ok(staged)
+    }
+
+    /// Puts the working copy in force, each file whole, and gives out the newest root.
+    fn remember(self, datastore: &Path, pinned: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let newest = self.folder.join("root.json");
+        let root = fs::read(&newest).map_err(disk(&newest))?;
+        let pin = self.folder.join(PINNED);
+        fs::write(&pin, pinned).map_err(disk(&pin))?;
+        for name in REMEMBERED.into_iter().chain([PINNED]) {
+            let (from, to) = (self.folder.join(name), datastore.join(name));
+            fs::File::open(&from).and_then(|file| file.sync_all()).map_err(disk(&from))?;
+            fs::rename(&from, &to).map_err(disk(&to))?;
+        }
+        sync_folder(datastore)?;
+        Ok(root)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<(), Refusal> {
+    fs::File::open(folder).and_then(|opened| opened.sync_all()).map_err(disk(folder))
+}
+
+fn disk(path: &Path) -> impl Fn(io::Error) -> Refusal {
+    let path = path.to_owned();
+    move |error| Refusal::Disk { path: path.clone(), error }
+}
+
+/// A transport that gives no file more bytes than its name may have, whatever signed metadata promises.
+#[derive(Clone, Debug)]
+struct Bounded(Box<dyn Transport>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("longer than {limit} bytes")]
+struct Overlong {
+    limit: u64,
+}
+
+#[tough::async_trait]
+impl Transport for Bounded {
+    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
+        let limit = if url.path().ends_with(".json") { METADATA_BYTES_MAX } else { BUNDLE_BYTES_MAX };
+        let mut left = limit;
+        let stream = self.0.fetch(url.clone()).await?;
+        Ok(Box::pin(stream.map(move |chunk| {
+            let chunk = chunk?;
+            left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
+                TransportError::new_with_cause(TransportErrorKind::Other, url.as_str(), Overlong { limit })
+            })?;
+            Ok(chunk)
+        })))
+    }
+}
+
+/// What `tough` says, as a cause that a person can act on.
+fn refusal(error: TufError) -> Refusal {
+    let text = error.to_string();
+    match error {
+        TufError::VerifyMetadata { role, .. } => Refusal::Signature { role: role.to_string() },
+        TufError::VerifyTrustedMetadata { .. } | TufError::ParseTrustedMetadata { .. } => Refusal::Root(text),
+        TufError::ExpiredMetadata { role, .. } => Refusal::Expired { role: role.to_string() },
+        TufError::OlderMetadata { .. }
+        | TufError::OlderSnapshotInTimestamp { .. }
+        | TufError::SnapshotRoleMissing { .. }
+        | TufError::SnapshotRoleRollback { .. } => Refusal::Rollback(text),
+        TufError::VersionMismatch { .. } => Refusal::Mixed(text),
+        TufError::SystemTimeSteppedBackward { .. } => Refusal::Clock(text),
+        TufError::DatastoreCreate { path, source, .. }
+        | TufError::DatastoreOpen { path, source, .. }
+        | TufError::DatastoreRemove { path, source, .. } => Refusal::Disk { path, error: source },
+        TufError::Transport { url, source, .. } => transport_refusal(&url, &source),
+        _ => Refusal::Unreadable(text),
+    }
+}
+
+fn transport_refusal(url: &Url, error: &TransportError) -> Refusal {
+    let mut segments: Vec<&str> = url.path().rsplit('/').take(2).collect();
+    segments.reverse();
+    let file = segments.join("/");
+    if error.kind() == TransportErrorKind::FileNotFound {
+        return Refusal::Missing { file };
+    }
+    let cause = error.source();
+    if let Some(overlong) = cause.and_then(|cause| cause.downcast_ref::<Overlong>()) {
+        return Refusal::TooLarge { file, limit: overlong.limit };
+    }
+    match cause.and_then(|cause| cause.downcast_ref::<TufError>()) {
+        Some(TufError::MaxSizeExceeded { max_size, .. }) => Refusal::TooLarge { file, limit: *max_size },
+        Some(TufError::HashMismatch { .. }) => Refusal::Hash { file },
+        _ => Refusal::Fetch { file, reason: cause.map_or_else(|| error.to_string(), ToString::to_string) },
+    }
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

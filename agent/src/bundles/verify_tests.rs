@@ -1,0 +1,384 @@
+//! Repositories made with `tough`'s editor, then altered in the ways of TUF's list of attacks.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+
+use protocol::bundle::BUNDLE_FORMAT;
+use protocol::repository::bundle_target;
+use protocol::{BundleWriter, Indicator, LookFor, Timestamp};
+use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
+use tempfile::TempDir;
+use tough::editor::RepositoryEditor;
+use tough::editor::signed::PathExists;
+use tough::key_source::KeySource;
+use tough::schema::key::{Ed25519Key, Ed25519Scheme, Key};
+use tough::schema::{Role as _, RoleKeys, RoleType, Root, Signature, Signed};
+use tough::sign::{Sign, parse_keypair};
+
+use super::*;
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug)]
+struct Der(Vec<u8>);
+
+#[tough::async_trait]
+impl KeySource for Der {
+    async fn as_sign(&self) -> Result<Box<dyn Sign>, AnyError> {
+        Ok(Box::new(parse_keypair(&self.0)?))
+    }
+
+    async fn write(&self, _value: &str, _key_id: &str) -> Result<(), AnyError> {
+        Ok(())
+    }
+}
+
+/// A desk with one key for root and one for everything else, its repository, and an agent's folders.
+struct Desk {
+    home: TempDir,
+    root_key: KeyPair,
+    online_key: KeyPair,
+    pinned: Vec<u8>,
+}
+
+fn tuf_key(key: &KeyPair) -> Key {
+    let keyval = Ed25519Key { public: key.der_bytes().to_vec().into(), _extra: HashMap::new() };
+    Key::Ed25519 { keyval, scheme: Ed25519Scheme::Ed25519, _extra: HashMap::new() }
+}
+
+fn new_key() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ED25519).unwrap()
+}
+
+fn in_days(days: i64) -> jiff::Timestamp {
+    jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)
+}
+
+fn root_file(version: u64, root_key: &KeyPair, online_key: &KeyPair, signers: &[&KeyPair]) -> Vec<u8> {
+    let [root, online] = [root_key, online_key].map(tuf_key);
+    let role = |key: &Key| RoleKeys {
+        keyids: vec![key.key_id().unwrap()],
+        threshold: NonZeroU64::MIN,
+        _extra: HashMap::new(),
+    };
+    let others = [RoleType::Targets, RoleType::Snapshot, RoleType::Timestamp].map(|it| (it, role(&online)));
+    let signed = Root {
+        spec_version: "1.0.0".into(),
+        consistent_snapshot: true,
+        version: NonZeroU64::new(version).unwrap(),
+        expires: in_days(365),
+        roles: others.into_iter().chain([(RoleType::Root, role(&root))]).collect(),
+        keys: [root, online].map(|key| (key.key_id().unwrap(), key)).into(),
+        _extra: HashMap::new(),
+    };
+    let message = signed.canonical_form().unwrap();
+    let sign = |key: &&KeyPair| Signature {
+        keyid: tuf_key(key).key_id().unwrap(),
+        sig: key.sign(&message).unwrap().into(),
+    };
+    let signatures = signers.iter().map(sign).collect();
+    serde_json::to_vec_pretty(&Signed { signed, signatures }).unwrap()
+}
+
+fn bundle(serial: u64, values: &[&str]) -> Vec<u8> {
+    let indicators = values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap())).collect();
+    let header = BundleHeader {
+        vedetta_bundle: BUNDLE_FORMAT,
+        serial: Serial(serial),
+        created: Timestamp::default(),
+        issuer: "cosc-esempio".into(),
+        indicators: 0,
+    };
+    let mut bytes = Vec::new();
+    BundleWriter::write_all(&mut bytes, indicators, header).unwrap();
+    bytes
+}
+
+impl Desk {
+    fn new() -> Self {
+        let (root_key, online_key) = (new_key(), new_key());
+        let pinned = root_file(1, &root_key, &online_key, &[&root_key]);
+        let desk = Self { home: TempDir::new().unwrap(), root_key, online_key, pinned };
+        fs::create_dir_all(desk.path("repository/metadata")).unwrap();
+        fs::write(desk.path("repository/metadata/1.root.json"), &desk.pinned).unwrap();
+        desk
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.home.path().join(below)
+    }
+
+    fn metadata(&self, name: &str) -> PathBuf {
+        self.path("repository/metadata").join(name)
+    }
+
+    /// The one file of the repository's targets whose name ends so.
+    fn target(&self, serial: u64) -> PathBuf {
+        let ending = bundle_target(Serial(serial));
+        let files = fs::read_dir(self.path("repository/targets")).unwrap();
+        let mut files = files.map(|file| file.unwrap().path());
+        files.find(|file| file.to_str().unwrap().ends_with(&ending)).unwrap()
+    }
+
+    /// Signs bundles with all metadata at one version, valid for some days.
+    async fn sign(&self, version: u64, bundles: &[(u64, Vec<u8>)], days: i64) {
+        let inbox = TempDir::new().unwrap();
+        let mut roots: Vec<PathBuf> = fs::read_dir(self.path("repository/metadata"))
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .filter(|file| file.to_str().unwrap().ends_with(".root.json"))
+            .collect();
+        roots.sort();
+        let version = NonZeroU64::new(version).unwrap();
+        let mut editor = RepositoryEditor::new(roots.last().unwrap()).await.unwrap();
+        for (serial, bytes) in bundles {
+            let file = inbox.path().join(bundle_target(Serial(*serial)));
+            fs::write(&file, bytes).unwrap();
+            editor.add_target_path(file).await.unwrap();
+        }
+        editor.targets_version(version).unwrap().targets_expires(in_days(days)).unwrap();
+        editor.snapshot_version(version).snapshot_expires(in_days(days));
+        editor.timestamp_version(version).timestamp_expires(in_days(days));
+        let keys: [Box<dyn KeySource>; 1] = [Box::new(Der(self.online_key.serialize_der()))];
+        let signed = editor.sign(&keys).await.unwrap();
+        signed.write(self.path("repository/metadata")).await.unwrap();
+        let out = self.path("repository/targets");
+        signed.copy_targets(inbox.path(), out, PathExists::Replace).await.unwrap();
+    }
+
+    async fn verify(&self) -> Result<Verified, Refusal> {
+        self.verify_from(Repository::folder(&self.path("repository"))).await
+    }
+
+    async fn verify_from(&self, repository: Repository) -> Result<Verified, Refusal> {
+        verify(repository, &self.pinned, &self.path("tuf"), &self.path("bundles")).await
+    }
+
+    /// Verifies and expects a refusal whose sentence has these words, and nothing left of the attempt.
+    async fn refused(&self, words: &str) -> Refusal {
+        let before = self.left();
+        let refused = self.verify().await.map(|verified| verified.serial).unwrap_err();
+        assert!(refused.to_string().contains(words), "{refused:?}: {refused}");
+        assert_eq!(self.left(), before, "after {refused}");
+        refused
+    }
+
+    /// Every file of the agent's side with its bytes.
+    fn left(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let folders = ["tuf", "bundles"].map(|folder| fs::read_dir(self.path(folder)));
+        let files = folders.into_iter().flatten().flatten().map(|file| file.unwrap().path());
+        let mut files: Vec<_> = files.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+        files.sort();
+        files
+    }
+}
+
+#[tokio::test]
+async fn a_good_repository_gives_its_newest_bundle() {
+    let desk = Desk::new();
+    let bundles = [(9, bundle(9, &["old.example"])), (10, bundle(10, &["a.example", "203.0.113.5"]))];
+    desk.sign(1, &bundles, 7).await;
+    let verified = desk.verify().await.unwrap();
+    assert_eq!((verified.serial, verified.header.indicators), (Serial(10), 2));
+    assert_eq!(verified.bundle, desk.path("bundles/bundle-10.jsonl.zst"));
+    assert_eq!(fs::read(&verified.bundle).unwrap(), bundles[1].1);
+    let again = desk.verify().await.unwrap();
+    assert_eq!(again.serial, Serial(10));
+}
+
+#[tokio::test]
+async fn a_bundle_that_was_altered_cut_or_prolonged_is_refused() {
+    let desk = Desk::new();
+    let good = bundle(1, &["a.example"]);
+    desk.sign(1, &[(1, good.clone())], 7).await;
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    for (altered, words) in [
+        (flipped, "SHA-256 differs"),
+        (good[..good.len() - 1].to_vec(), "SHA-256 differs"),
+        ([good.as_slice(), b"!"].concat(), "longer than its limit"),
+        (bundle(1, &["b.example"]), ""),
+    ] {
+        fs::write(desk.target(1), altered).unwrap();
+        desk.refused(words).await;
+    }
+    fs::write(desk.target(1), good).unwrap();
+    desk.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_stranger_signed_is_refused() {
+    let desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], 7).await;
+    let stranger = Desk::new();
+    stranger.sign(2, &[(2, bundle(2, &["b.example"]))], 7).await;
+    for name in ["timestamp.json", "2.snapshot.json", "2.targets.json"] {
+        fs::copy(stranger.metadata(name), desk.metadata(name)).unwrap();
+    }
+    fs::copy(
+        stranger.target(2),
+        desk.path("repository/targets").join(stranger.target(2).file_name().unwrap()),
+    )
+    .unwrap();
+    let refused = desk.refused("not the COSC's").await;
+    assert!(matches!(refused, Refusal::Signature { role } if role == "timestamp"));
+}
+
+#[tokio::test]
+async fn a_stolen_online_key_cannot_be_mixed_with_a_strangers_targets() {
+    let desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], 7).await;
+    let stranger = Desk::new();
+    stranger.sign(1, &[(2, bundle(2, &["b.example"]))], 7).await;
+    fs::copy(stranger.metadata("1.targets.json"), desk.metadata("1.targets.json")).unwrap();
+    desk.refused("1.targets.json").await;
+}
+
+#[tokio::test]
+async fn older_metadata_than_was_seen_is_refused_even_after_a_new_root() {
+    let mut desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], 7).await;
+    let kept: Vec<_> = ["timestamp.json", "1.snapshot.json", "1.targets.json"]
+        .map(|name| (desk.metadata(name), fs::read(desk.metadata(name)).unwrap()))
+        .into();
+    desk.sign(2, &[(2, bundle(2, &["b.example"]))], 7).await;
+    assert_eq!(desk.verify().await.unwrap().serial, Serial(2));
+    for (path, bytes) in &kept {
+        fs::write(path, bytes).unwrap();
+    }
+    assert!(matches!(desk.refused("older than the one").await, Refusal::Rollback(_)));
+
+    let online_key = new_key();
+    let root = root_file(2, &desk.root_key, &online_key, &[&desk.root_key]);
+    fs::write(desk.metadata("2.root.json"), &root).unwrap();
+    desk.refused("not the COSC's").await; // the old online key speaks no longer
+    desk.online_key = online_key;
+    desk.sign(3, &[(3, bundle(3, &["c.example"]))], 7).await;
+    let old = fs::read(desk.metadata("timestamp.json")).unwrap();
+    desk.sign(4, &[(3, bundle(3, &["c.example"]))], 7).await;
+    let verified = desk.verify().await.unwrap();
+    let newest: Signed<Root> = serde_json::from_slice(&verified.root).unwrap();
+    assert_eq!(newest.signed.version.get(), 2);
+    fs::write(desk.metadata("timestamp.json"), old).unwrap();
+    desk.refused("older than the one").await;
+}
+
+#[tokio::test]
+async fn a_root_that_was_replaced_does_not_come_back() {
+    let mut desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], 7).await;
+    let leaked = std::mem::replace(&mut desk.online_key, new_key());
+    let root = root_file(2, &desk.root_key, &desk.online_key, &[&desk.root_key]);
+    fs::write(desk.metadata("2.root.json"), &root).unwrap();
+    desk.sign(2, &[(2, bundle(2, &["b.example"]))], 7).await;
+    desk.verify().await.unwrap();
+    fs::remove_file(desk.metadata("2.root.json")).unwrap();
+    desk.online_key = leaked;
+    desk.sign(9, &[(9, bundle(9, &["innocent.example"]))], 7).await;
+    desk.refused("not the COSC's").await;
+}
+
+#[tokio::test]
+async fn a_new_root_needs_the_old_roots_signature() {
+    let desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], 7).await;
+    let stranger = new_key();
+    let root = root_file(2, &stranger, &stranger, &[&stranger]);
+    fs::write(desk.metadata("2.root.json"), root).unwrap();
+    assert!(matches!(desk.refused("root").await, Refusal::Signature { role } if role == "root"));
+}
+
+#[tokio::test]
+async fn expired_metadata_is_refused() {
+    let desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], -1).await;
+    assert!(matches!(desk.refused("expired").await, Refusal::Expired { .. }));
+}
+
+#[tokio::test]
+async fn a_clock_that_went_back_is_noticed() {
+    let desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], 7).await;
+    desk.verify().await.unwrap();
+    let later = serde_json::to_vec(&in_days(3)).unwrap();
+    fs::write(desk.path("tuf/latest_known_time.json"), later).unwrap();
+    assert!(matches!(desk.refused("clock").await, Refusal::Clock(_)));
+}
+
+#[tokio::test]
+async fn what_is_missing_or_cut_is_named() {
+    let desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], 7).await;
+    let names = ["timestamp.json", "1.snapshot.json", "1.targets.json"].map(|name| desk.metadata(name));
+    for path in names.into_iter().chain([desk.target(1)]) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(desk.refused(name).await, Refusal::Missing { .. }), "{name}");
+        for cut in [0, bytes.len() / 2, bytes.len() - 2] {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            desk.refused("").await;
+        }
+        fs::write(&path, bytes).unwrap();
+    }
+    desk.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signed_file_that_is_no_bundle_or_another_is_refused() {
+    let desk = Desk::new();
+    desk.sign(1, &[(1, b"not zstd".to_vec())], 7).await;
+    assert!(matches!(desk.refused("bundle cannot be read").await, Refusal::Bundle(_)));
+    desk.sign(2, &[(2, bundle(7, &["a.example"]))], 7).await;
+    desk.refused("says that it is number 7").await;
+    desk.sign(3, &[], 7).await;
+    desk.refused("holds no bundle").await;
+}
+
+#[tokio::test]
+async fn another_pinned_root_forgets_what_was_remembered() {
+    let desk = Desk::new();
+    desk.sign(5, &[(5, bundle(5, &["a.example"]))], 7).await;
+    desk.verify().await.unwrap();
+    let other = Desk::new();
+    other.sign(1, &[(1, bundle(1, &["b.example"]))], 7).await;
+    let repository = Repository::folder(&other.path("repository"));
+    let verified = verify(repository, &other.pinned, &desk.path("tuf"), &desk.path("bundles")).await;
+    assert_eq!(verified.unwrap().serial, Serial(1));
+    let repository = Repository::folder(&other.path("repository"));
+    let refused = verify(repository, b"{}", &desk.path("tuf"), &desk.path("bundles")).await.unwrap_err();
+    assert!(matches!(refused, Refusal::Root(_)), "{refused}");
+}
+
+/// Serves a folder as a collector would, but a file whose name ends so never ends.
+#[derive(Clone, Debug)]
+struct Endless {
+    folder: PathBuf,
+    ending: &'static str,
+}
+
+#[tough::async_trait]
+impl Transport for Endless {
+    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
+        if url.path().ends_with(self.ending) {
+            let chunk = || Ok(tough::Bytes::from(vec![b' '; 1 << 20]));
+            return Ok(Box::pin(futures_util::stream::repeat_with(chunk)));
+        }
+        assert_eq!(url.scheme(), "vedetta");
+        let path = self.folder.join(url.path().trim_start_matches('/'));
+        FilesystemTransport.fetch(Url::from_file_path(path).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn endless_data_stops_at_the_limit() {
+    let desk = Desk::new();
+    desk.sign(1, &[(1, bundle(1, &["a.example"]))], 7).await;
+    for ending in ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json", ".zst"] {
+        let transport = Endless { folder: desk.path("repository"), ending };
+        let refused = desk.verify_from(Repository::over(transport)).await.unwrap_err();
+        assert!(matches!(&refused, Refusal::TooLarge { file, .. } if file.ends_with(ending)), "{refused:?}");
+    }
+    let transport = Endless { folder: desk.path("repository"), ending: "nothing" };
+    desk.verify_from(Repository::over(transport)).await.unwrap();
+}
