@@ -1,1 +1,11 @@
-#![allow(missing_docs)]
+//! What the tests are made of: the rules of the architecture, traffic and logs of invented towns, and the lab
+//! of network namespaces in which the real programs run. Nobody ships this.
+
+pub mod architecture;
+pub mod capture_file;
+pub mod exchange;
+pub mod netlab;
+pub mod player;
+pub mod scene;
+pub mod seed;
+pub mod story;

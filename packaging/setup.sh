@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Installs what Vedetta needs on Debian 12 and is missing: Debian packages, and a Rust toolchain when there is none.
+#
+#   packaging/setup.sh [build] [demo] [tests]      without a group: build demo
+#
+# Works as root or with sudo; a second run installs nothing.
+set -euo pipefail
+
+readonly rust_version=1.95.0
+readonly -A packages=(
+    [build]="gcc libc6-dev libpcap-dev pkg-config ca-certificates curl"
+    [demo]="iproute2 jq procps util-linux"
+    [tests]="iproute2 nftables procps jq python3 chromium chromium-driver mmdebstrap systemd-container debian-archive-keyring dpkg-dev shellcheck util-linux"
+)
+
+fail() {
+    echo "setup.sh: $*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "\"$*\" needs root: run this as root, or install sudo"
+    fi
+}
+
+install_packages() {
+    local missing=() name
+    for name in "$@"; do
+        if [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ]; then
+            missing+=("$name")
+        fi
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    echo "setup.sh: installing ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update ||
+        fail "apt-get update failed; look at the network and at /etc/apt/sources.list"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "${missing[@]}" >/dev/null ||
+        fail "apt-get could not install ${missing[*]}; run it by hand to see why"
+}
+
+install_rust() {
+    export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    local have
+    have=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
+    if [ -n "$have" ] && [ "$(printf '%s\n' "$rust_version" "$have" | sort -V | head -n1)" = "$rust_version" ]; then
+        return 0
+    fi
+    echo "setup.sh: installing Rust $rust_version for $(id -un)"
+    if command -v rustup >/dev/null; then
+        rustup toolchain install "$rust_version" --profile minimal --component clippy --component rustfmt
+        rustup default "$rust_version"
+        return 0
+    fi
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+        sh -s -- -y --profile minimal --default-toolchain "$rust_version" --component clippy --component rustfmt ||
+        fail "Rust could not be installed; see https://rustup.rs and run this again"
+}
+
+main() {
+    command -v apt-get >/dev/null || fail "this is not Debian; install by hand: ${packages[build]} ${packages[demo]}"
+    local groups=("$@") group wanted=()
+    [ "${#groups[@]}" -gt 0 ] || groups=(build demo)
+    for group in "${groups[@]}"; do
+        [ -n "${packages[$group]:-}" ] || fail "no group $group; there are build, demo and tests"
+        read -ra names <<<"${packages[$group]}"
+        wanted+=("${names[@]}")
+    done
+    install_packages "${wanted[@]}"
+    case " ${groups[*]} " in *" build "*) install_rust ;; esac
+}
+
+main "$@"
