@@ -1,0 +1,83 @@
+//! What was read, dropped and not understood, by reason. Hostile input ends here, never in a log line.
+
+use serde::Serialize;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counts since the detector began. A new reason is a new field.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Name and value of each, in the order of the data's way.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            /// Adds the counts of another worker.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name = self.$name.saturating_add(other.$name);)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames handed in.
+    frames,
+    /// Frames that carry no IP, such as ARP.
+    frames_not_ip,
+    /// Frames whose headers are cut or contradict themselves.
+    frames_malformed,
+    /// IP packets, those inside tunnels included.
+    packets,
+    /// Second and later fragments of IP packets; only their addresses are looked at.
+    packets_fragment,
+    /// Tunnels inside tunnels beyond the depth that is followed.
+    tunnels_too_deep,
+    /// Flows begun.
+    flows_begun,
+    /// Flows ended by silence.
+    flows_idle,
+    /// Flows forgotten early because the flow table was full.
+    flows_evicted,
+    /// Segments that waited for an earlier one.
+    segments_early,
+    /// Bytes that were missing when a stream was read on.
+    stream_gaps,
+    /// Streams not read because all stream heads together held too much.
+    streams_refused,
+    /// Stream heads given up because a message was longer than is kept.
+    heads_too_long,
+    /// DNS messages.
+    dns_messages,
+    /// DNS messages that are cut or contradict themselves.
+    dns_malformed,
+    /// TLS ClientHellos.
+    tls_hellos,
+    /// TLS ClientHellos that are cut or contradict themselves.
+    tls_malformed,
+    /// QUIC client Initials that were decrypted.
+    quic_initials,
+    /// QUIC Initials that could not be read.
+    quic_malformed,
+    /// HTTP requests.
+    http_requests,
+    /// HTTP requests that could not be read.
+    http_malformed,
+    /// Log lines handed in.
+    lines,
+    /// Log lines longer than is read; the rest of each was skipped.
+    lines_cut,
+    /// Values seen and compared.
+    sightings,
+    /// Sightings that matched an indicator, repeats included.
+    matches,
+    /// Hits given out.
+    hits,
+    /// Hits closed before their cooldown was over because too many were open.
+    hits_closed_early,
+}

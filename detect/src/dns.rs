@@ -1,0 +1,148 @@
+//! DNS over UDP and TCP: the names asked for, and the names and addresses answered.
+
+use protocol::{Domain, Observable, SeenIn};
+
+use crate::counters::Counters;
+use crate::sighting::{Sight, Sighting};
+
+/// The port of DNS (RFC 1035 §4.2).
+pub(crate) const PORT: u16 = 53;
+
+/// Questions read of one message; real ones have one.
+const QUESTIONS_MAX: u16 = 8;
+/// Records read of one answer.
+const RECORDS_MAX: u16 = 128;
+/// RFC 1035 §3.1 with labels written as text.
+const NAME_BYTES_MAX: usize = 255;
+/// Compression pointers followed in one name; each must point backwards, so loops end anyway.
+const POINTERS_MAX: u8 = 32;
+
+/// Reads the messages of a TCP stream, each with its length before it (RFC 1035 §4.2.2), and returns how many
+/// bytes are done with.
+pub(crate) fn read_stream(bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) -> usize {
+    let mut consumed = 0;
+    while let Some((length, rest)) = bytes.get(consumed..).and_then(|rest| rest.split_first_chunk::<2>()) {
+        let Some(message) = rest.get(..usize::from(u16::from_be_bytes(*length))) else { break };
+        read(message, counters, sight);
+        consumed += 2 + message.len();
+    }
+    consumed
+}
+
+/// Reads one message.
+pub(crate) fn read(message: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) {
+    counters.dns_messages += 1;
+    if read_sections(message, sight).is_none() {
+        counters.dns_malformed += 1;
+    }
+}
+
+/// `None` when the message ends too early or contradicts itself; what was read until then is reported.
+fn read_sections(message: &[u8], sight: &mut Sight<'_>) -> Option<()> {
+    let header = message.first_chunk::<12>()?;
+    let [_, _, flags, _, q_high, q_low, a_high, a_low, ..] = *header;
+    let is_answer = flags & 0x80 != 0;
+    let opcode = (flags >> 3) & 0x0f;
+    let questions = u16::from_be_bytes([q_high, q_low]);
+    let answers = u16::from_be_bytes([a_high, a_low]);
+    if opcode != 0 || questions > QUESTIONS_MAX {
+        return (opcode != 0).then_some(());
+    }
+    let mut at = 12;
+    let mut name = Name::default();
+    for _ in 0..questions {
+        at = name.read(message, at)?;
+        let class = be16(message, at + 2)?;
+        at += 4;
+        if class & 0x7fff <= 255 {
+            name.sight(SeenIn::DnsQuery, sight);
+        }
+    }
+    if is_answer {
+        for _ in 0..answers.min(RECORDS_MAX) {
+            at = read_record(message, at, sight)?;
+        }
+    }
+    Some(())
+}
+
+/// Reads one record (RFC 1035 §4.1.3) and returns where the next begins.
+fn read_record(message: &[u8], at: usize, sight: &mut Sight<'_>) -> Option<usize> {
+    let mut owner = Name::default();
+    let at = owner.read(message, at)?;
+    let kind = be16(message, at)?;
+    let length = usize::from(be16(message, at + 8)?);
+    let data_at = at + 10;
+    let data = message.get(data_at..data_at + length)?;
+    match kind {
+        1 => {
+            let address = data.first_chunk::<4>()?;
+            sight(Sighting::new(Observable::Ip((*address).into()), SeenIn::DnsAnswer, &owner.text));
+        }
+        28 => {
+            let address = std::net::IpAddr::from(*data.first_chunk::<16>()?).to_canonical();
+            sight(Sighting::new(Observable::Ip(address), SeenIn::DnsAnswer, &owner.text));
+        }
+        // CNAME, DNAME: another name for what was asked.
+        5 | 39 => {
+            let mut target = Name::default();
+            target.read(message, data_at)?;
+            target.sight(SeenIn::DnsAnswer, sight);
+        }
+        _ => {}
+    }
+    Some(data_at + length)
+}
+
+/// A name as text, reused from record to record.
+#[derive(Default)]
+struct Name {
+    text: Vec<u8>,
+}
+
+impl Name {
+    /// Reads the name at `at`, following compression, and returns where the bytes after it begin.
+    fn read(&mut self, message: &[u8], mut at: usize) -> Option<usize> {
+        self.text.clear();
+        let mut after = None;
+        let mut pointers = 0;
+        loop {
+            let length = *message.get(at)?;
+            match length >> 6 {
+                0 if length == 0 => return Some(after.unwrap_or(at + 1)),
+                0 => {
+                    let label = message.get(at + 1..at + 1 + usize::from(length))?;
+                    if self.text.len() + label.len() + 1 > NAME_BYTES_MAX {
+                        return None;
+                    }
+                    if !self.text.is_empty() {
+                        self.text.push(b'.');
+                    }
+                    self.text.extend_from_slice(label);
+                    at += 1 + label.len();
+                }
+                3 => {
+                    let to = usize::from(be16(message, at)? & 0x3fff);
+                    pointers += 1;
+                    if to >= at || pointers > POINTERS_MAX {
+                        return None;
+                    }
+                    after.get_or_insert(at + 2);
+                    at = to;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn sight(&self, seen_in: SeenIn, sight: &mut Sight<'_>) {
+        if let Ok(domain) = Domain::from_wire(&self.text) {
+            sight(Sighting::new(Observable::Domain(domain), seen_in, &self.text));
+        }
+    }
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    let pair = bytes.get(at..)?.first_chunk::<2>()?;
+    Some(u16::from_be_bytes(*pair))
+}

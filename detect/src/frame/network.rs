@@ -1,0 +1,89 @@
+//! One IP packet: addresses, extension headers, fragments, and the transport header inside.
+
+use std::net::IpAddr;
+
+use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpSlice, TcpSlice, UdpSlice, ip_number};
+use protocol::Transport;
+
+use super::{Layer, Packet, Segment, Tcp, tunnel};
+use crate::counters::Counters;
+
+/// A packet, and what it carries when it is a tunnel.
+pub(super) type Sliced<'a> = (Packet<'a>, Option<(Layer, &'a [u8])>);
+
+/// Slices an IP packet laxly: a wrong length or a cut payload still gives the addresses.
+pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Sliced<'a>> {
+    let (ip, extensions_broken) = LaxIpSlice::from_slice(bytes).ok()?;
+    let src = ip.source_addr().to_canonical();
+    let dst = ip.destination_addr().to_canonical();
+    let payload = ip.payload();
+    let (number, bytes, cut) = (payload.ip_number, payload.payload, payload.incomplete);
+    if extensions_broken.is_some() {
+        counters.frames_malformed += 1;
+        return Some(only_addresses(src, dst, Transport::Other));
+    }
+    if payload.fragmented && !is_first_fragment(&ip) {
+        counters.packets_fragment += 1;
+        return Some(only_addresses(src, dst, transport(number)));
+    }
+    let segment = match number {
+        ip_number::TCP => tcp(bytes, cut || payload.fragmented),
+        ip_number::UDP => udp(bytes),
+        _ => None,
+    };
+    let inner = match &segment {
+        Some(Segment::Udp { src_port, dst_port, payload }) => tunnel::in_udp(*src_port, *dst_port, payload),
+        Some(_) => None,
+        None => tunnel::in_ip(number, bytes),
+    };
+    let segment = segment.unwrap_or_else(|| {
+        counters.frames_malformed += u64::from(matches!(number, ip_number::TCP | ip_number::UDP));
+        Segment::Other(transport(number))
+    });
+    Some((Packet { src, dst, segment }, inner))
+}
+
+fn only_addresses<'a>(src: IpAddr, dst: IpAddr, transport: Transport) -> Sliced<'a> {
+    (Packet { src, dst, segment: Segment::Other(transport) }, None)
+}
+
+fn is_first_fragment(ip: &LaxIpSlice<'_>) -> bool {
+    match ip {
+        LaxIpSlice::Ipv4(v4) => v4.header().fragments_offset().value() == 0,
+        LaxIpSlice::Ipv6(v6) => v6.extensions().clone().into_iter().all(|extension| match extension {
+            Ipv6ExtensionSlice::Fragment(fragment) => fragment.fragment_offset().value() == 0,
+            _ => true,
+        }),
+    }
+}
+
+fn transport(number: IpNumber) -> Transport {
+    match number {
+        ip_number::TCP => Transport::Tcp,
+        ip_number::UDP => Transport::Udp,
+        ip_number::ICMP | ip_number::IPV6_ICMP => Transport::Icmp,
+        _ => Transport::Other,
+    }
+}
+
+fn tcp(bytes: &[u8], cut: bool) -> Option<Segment<'_>> {
+    let tcp = TcpSlice::from_slice(bytes).ok()?;
+    Some(Segment::Tcp(Tcp {
+        src_port: tcp.source_port(),
+        dst_port: tcp.destination_port(),
+        sequence: tcp.sequence_number(),
+        syn: tcp.syn(),
+        ack: tcp.ack(),
+        cut,
+        payload: tcp.payload(),
+    }))
+}
+
+fn udp(bytes: &[u8]) -> Option<Segment<'_>> {
+    let udp = UdpSlice::from_slice_lax(bytes).ok()?;
+    Some(Segment::Udp {
+        src_port: udp.source_port(),
+        dst_port: udp.destination_port(),
+        payload: udp.payload(),
+    })
+}

@@ -1,0 +1,234 @@
+//! HTTP/1 requests on any port: host, URL and user agent, one request after the other in a connection.
+
+use std::net::IpAddr;
+
+use protocol::url::Host;
+use protocol::{Domain, Observable, SeenIn, Url};
+
+use crate::counters::Counters;
+use crate::sighting::{Sight, Sighting};
+
+/// Header fields read of one request.
+const FIELDS_MAX: usize = 128;
+/// Longest method that is believed; the longest registered one has 17 letters (UPDATEREDIRECTREF).
+const METHOD_BYTES_MAX: usize = 20;
+/// A first line without its end and without a target is waited for up to this length.
+const UNFINISHED_BYTES_MAX: usize = 64;
+
+/// Reads the requests of one direction.
+#[derive(Default)]
+pub(crate) struct RequestReader {
+    body: Body,
+}
+
+/// What stands before the next request.
+#[derive(Clone, Copy, Default)]
+enum Body {
+    #[default]
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// A chunk's size line (RFC 9112 §7.1).
+    ChunkSize,
+    /// So many bytes of a chunk and its line end.
+    Chunk(u64),
+    /// Fields after the last chunk.
+    Trailer,
+}
+
+pub(crate) enum Step {
+    /// So many bytes are done with; 0 when more are needed.
+    Consumed(usize),
+    /// So many bytes are done with, and what follows is no HTTP.
+    OtherProtocol(usize),
+}
+
+/// Whether the bytes begin a request: a method in capitals and a blank. `None` when they are too few to tell.
+pub(crate) fn begins_request(bytes: &[u8]) -> Option<bool> {
+    let bytes = skip_line_ends(bytes);
+    let letters =
+        bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_')).count();
+    match bytes.get(letters) {
+        _ if letters > METHOD_BYTES_MAX => Some(false),
+        None => None,
+        Some(b' ') if letters >= 3 => {
+            // SMTP and FTP commands look alike; a request's target begins like one.
+            let target = bytes.get(letters + 1..).unwrap_or_default().trim_ascii_start();
+            let line = target.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            match line.first() {
+                None => None,
+                Some(b'/' | b'*') => Some(true),
+                Some(_) if contains(line, b"://") || contains(line, b" HTTP/") => Some(true),
+                Some(_) if line.len() == target.len() && line.len() < UNFINISHED_BYTES_MAX => None,
+                Some(_) => Some(false),
+            }
+        }
+        Some(_) => Some(false),
+    }
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    memchr::memmem::find(bytes, text).is_some()
+}
+
+fn skip_line_ends(mut bytes: &[u8]) -> &[u8] {
+    while let [b'\r' | b'\n', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+impl RequestReader {
+    pub fn read(&mut self, bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) -> Step {
+        match self.body {
+            Body::None => self.read_head(bytes, counters, sight),
+            Body::Length(left) => {
+                let (taken, left) = take(bytes, left);
+                self.body = if left == 0 { Body::None } else { Body::Length(left) };
+                Step::Consumed(taken)
+            }
+            Body::Chunk(left) => {
+                let (taken, left) = take(bytes, left);
+                self.body = if left == 0 { Body::ChunkSize } else { Body::Chunk(left) };
+                Step::Consumed(taken)
+            }
+            Body::ChunkSize => self.read_line(bytes, |line| {
+                let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+                let digits = std::str::from_utf8(digits.trim_ascii()).ok()?;
+                let size = u64::from_str_radix(digits, 16).ok()?;
+                Some(if size == 0 { Body::Trailer } else { Body::Chunk(size.saturating_add(2)) })
+            }),
+            Body::Trailer => {
+                self.read_line(bytes, |line| Some(if line.is_empty() { Body::None } else { Body::Trailer }))
+            }
+        }
+    }
+
+    /// The rest of a head will not come: its first lines are better than nothing.
+    pub fn read_partial(&mut self, bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) {
+        let cut = bytes.iter().rposition(|byte| *byte == b'\n').and_then(|end| bytes.get(..=end));
+        if matches!(self.body, Body::None)
+            && let Some(head) = cut
+        {
+            let head = skip_line_ends(head);
+            counters.http_malformed += 1;
+            let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+            if let Some(request) = parse(head, &mut fields) {
+                sight_request(&request, head, sight);
+            }
+        }
+        self.body = Body::None;
+    }
+
+    fn read_head(&mut self, bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) -> Step {
+        let skipped = bytes.len() - skip_line_ends(bytes).len();
+        let bytes = skip_line_ends(bytes);
+        if begins_request(bytes) == Some(false) {
+            return Step::OtherProtocol(skipped);
+        }
+        let Some(end) = head_end(bytes) else { return Step::Consumed(skipped) };
+        let head = bytes.get(..end).unwrap_or(bytes);
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let Some(request) = parse(head, &mut fields) else {
+            counters.http_malformed += 1;
+            return Step::Consumed(skipped + end);
+        };
+        counters.http_requests += 1;
+        sight_request(&request, head, sight);
+        if request.method == Some("CONNECT") || field(&request, "upgrade").is_some() {
+            return Step::OtherProtocol(skipped + end);
+        }
+        self.body = body_of(&request);
+        Step::Consumed(skipped + end)
+    }
+
+    fn read_line(&mut self, bytes: &[u8], next: impl Fn(&[u8]) -> Option<Body>) -> Step {
+        let Some(end) = memchr::memchr(b'\n', bytes) else { return Step::Consumed(0) };
+        let line = bytes.get(..end).unwrap_or_default();
+        match next(line.strip_suffix(b"\r").unwrap_or(line)) {
+            Some(body) => {
+                self.body = body;
+                Step::Consumed(end + 1)
+            }
+            None => {
+                self.body = Body::None;
+                Step::OtherProtocol(end + 1)
+            }
+        }
+    }
+}
+
+fn take(bytes: &[u8], left: u64) -> (usize, u64) {
+    let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    (taken, left.saturating_sub(u64::try_from(taken).unwrap_or(left)))
+}
+
+/// Where the empty line after the fields ends. A bare LF is a line end too (RFC 9112 §2.2).
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// Parses a head, whole or cut after a line; fields that are none are passed over.
+fn parse<'h, 'b>(
+    head: &'b [u8],
+    fields: &'h mut [httparse::Header<'b>],
+) -> Option<httparse::Request<'h, 'b>> {
+    let mut config = httparse::ParserConfig::default();
+    config
+        .allow_multiple_spaces_in_request_line_delimiters(true)
+        .ignore_invalid_headers_in_requests(true)
+        .allow_space_before_first_header_name(true);
+    let mut request = httparse::Request::new(fields);
+    config.parse_request(&mut request, head).ok()?;
+    Some(request)
+}
+
+fn field<'b>(request: &httparse::Request<'_, 'b>, name: &str) -> Option<&'b [u8]> {
+    let field = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+    Some(field.value.trim_ascii()).filter(|value| !value.is_empty())
+}
+
+fn body_of(request: &httparse::Request<'_, '_>) -> Body {
+    let chunked = field(request, "transfer-encoding")
+        .is_some_and(|value| value.to_ascii_lowercase().ends_with(b"chunked"));
+    if chunked {
+        return Body::ChunkSize;
+    }
+    let length =
+        field(request, "content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    length.filter(|length| *length > 0).map_or(Body::None, Body::Length)
+}
+
+fn sight_request(request: &httparse::Request<'_, '_>, head: &[u8], sight: &mut Sight<'_>) {
+    let target = request.path.unwrap_or_default();
+    let host = field(request, "host").and_then(|value| std::str::from_utf8(value).ok());
+    if let Some(observable) = host.and_then(host_of) {
+        sight(Sighting::new(observable, SeenIn::HttpHost, head));
+    }
+    let url = if target.contains("://") {
+        Url::parse(target).ok()
+    } else if target.starts_with('/') {
+        host.and_then(|host| Url::parse(&format!("http://{host}{target}")).ok())
+    } else {
+        None
+    };
+    if let Some(url) = url {
+        sight(Sighting::new(Observable::Url(url), SeenIn::HttpUrl, head));
+    }
+    let agent = field(request, "user-agent").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    if let Some(agent) = agent {
+        sight(Sighting::new(Observable::UserAgent(agent), SeenIn::HttpUserAgent, head));
+    }
+}
+
+/// The name or address in a Host field, without its port.
+fn host_of(text: &str) -> Option<Observable> {
+    match Url::parse(&format!("http://{text}/")).ok()?.host()? {
+        Host::Ip(address) => Some(Observable::Ip(IpAddr::to_canonical(&address))),
+        Host::Domain(domain) => Some(Observable::Domain(Domain::clone(&domain))),
+    }
+}

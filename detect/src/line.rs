@@ -1,0 +1,192 @@
+//! Log lines of any format: addresses, names, URLs, hashes and user agents found in the text, and which of
+//! the addresses is the source and which the destination.
+//!
+//! Works on bytes: what is no UTF-8 separates words and loses nothing else.
+
+mod agents;
+mod fields;
+mod words;
+
+use std::net::IpAddr;
+
+use protocol::url::Host;
+use protocol::{Observable, SeenIn, Url};
+
+use crate::home::{Home, Sides, stays_near};
+use crate::sighting::{Sight, Sighting};
+use fields::Role;
+
+/// Values taken from one line; the rest of a line with more is not looked at.
+const FINDINGS_MAX: usize = 512;
+
+/// What was found in a line.
+pub(crate) struct Scan<'a> {
+    line: &'a [u8],
+    findings: Vec<Finding>,
+}
+
+/// A value with its place in the line.
+#[derive(Debug)]
+struct Finding {
+    observable: Observable,
+    port: Option<u16>,
+    role: Role,
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    pub fn of(line: &'a [u8]) -> Self {
+        let mut scan = Self { line, findings: Vec::new() };
+        let agents = agents::find(line);
+        let inside_agent = |at: usize| agents.iter().any(|span| span.contains(&at));
+        let urls = scan.find_urls();
+        words::each(line, |word, at| {
+            let in_authority = urls.iter().any(|span| span.contains(&at));
+            if !in_authority && !inside_agent(at) {
+                scan.classify(word, at);
+            }
+        });
+        for span in agents {
+            let text = line.get(span.clone()).and_then(|text| std::str::from_utf8(text).ok());
+            if let Some(Ok(agent)) = text.map(|text| Observable::parse(protocol::Kind::UserAgent, text)) {
+                scan.add(agent, None, Role::Text, span.start);
+            }
+        }
+        scan
+    }
+
+    /// Gives out everything, each value with its role once.
+    pub fn sight_all(&self, sight: &mut Sight<'_>) {
+        for (number, finding) in self.findings.iter().enumerate() {
+            let same = |other: &Finding| {
+                other.observable == finding.observable
+                    && other.role == finding.role
+                    && other.port == finding.port
+            };
+            if self.findings.get(..number).unwrap_or_default().iter().any(same) {
+                continue;
+            }
+            let mut sighting = Sighting::new(finding.observable.clone(), finding.seen_in(), self.line);
+            sighting.port = finding.port;
+            sight(sighting);
+        }
+    }
+
+    /// Which way the line's conversation went: by named fields, else by the order of the addresses.
+    pub fn sides(&self, home: &Home) -> Sides {
+        let src = self.address(|finding| finding.role == Role::Src);
+        let dst = self.address(|finding| finding.role == Role::Dst);
+        match (src, dst) {
+            (None, None) => self.sides_by_order(home),
+            (Some(src), None) if home.contains(src) => {
+                home.sides_of_line(Some(src), self.address(|other| other.is_outside(home)))
+            }
+            (Some(src), None) => home.sides_of_line(Some(src), self.address(|other| other.is_home(home))),
+            (None, Some(dst)) if home.contains(dst) => {
+                home.sides_of_line(self.address(|other| other.is_outside(home)), Some(dst))
+            }
+            (None, Some(dst)) => home.sides_of_line(self.address(|other| other.is_home(home)), Some(dst)),
+            both => home.sides_of_line(both.0, both.1),
+        }
+    }
+
+    /// Without named fields, a town's address and an outside one are taken in the order they are written in.
+    fn sides_by_order(&self, home: &Home) -> Sides {
+        let outside = self.findings.iter().find(|finding| finding.is_outside(home));
+        let inside = self.findings.iter().find(|finding| finding.is_home(home));
+        match (inside, outside) {
+            (Some(inside), Some(outside)) if inside.at < outside.at => {
+                home.sides_of_line(inside.address(), outside.address())
+            }
+            (Some(inside), Some(outside)) => home.sides_of_line(outside.address(), inside.address()),
+            _ => home.sides_of_line(None, None),
+        }
+    }
+
+    fn address(&self, wanted: impl Fn(&Finding) -> bool) -> Option<IpAddr> {
+        self.findings.iter().filter(|finding| wanted(finding)).find_map(Finding::address)
+    }
+
+    /// Finds URLs and gives back where their scheme and authority stand.
+    fn find_urls(&mut self) -> Vec<std::ops::Range<usize>> {
+        let mut spans = Vec::new();
+        for colon in memchr::memmem::find_iter(self.line, b"://") {
+            let Some((url, span)) = words::url_at(self.line, colon) else { continue };
+            let role = fields::role_before(self.line, span.start);
+            match url.host() {
+                Some(Host::Ip(address)) => {
+                    self.add(Observable::Ip(address.to_canonical()), port_of(&url), role, span.start);
+                }
+                Some(Host::Domain(domain)) if domain.as_str().contains('.') => {
+                    self.add(Observable::Domain(domain), None, Role::Text, span.start);
+                }
+                _ => {}
+            }
+            self.add(Observable::Url(url), None, Role::Text, span.start);
+            spans.push(span);
+        }
+        spans
+    }
+
+    /// Decides what a word is; one that joins several values with colons or dashes is taken apart.
+    fn classify(&mut self, word: &[u8], at: usize) {
+        if let Some((address, port)) = words::address(word, self.line, at) {
+            let role = fields::role_before(self.line, at);
+            self.add(Observable::Ip(address), port, role, at);
+        } else if let Some(email) = words::email(word) {
+            self.add(email, None, Role::Text, at);
+        } else if let Some(hash) = words::hash(word) {
+            self.add(hash, None, Role::Text, at);
+        } else if let Some(domain) = words::domain(word, self.line, at) {
+            self.add(Observable::Domain(domain), None, Role::Text, at);
+        } else {
+            words::parts(word, |part, offset| self.classify(part, at + offset));
+        }
+    }
+
+    fn add(&mut self, observable: Observable, port: Option<u16>, role: Role, at: usize) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { observable, port, role, at });
+        }
+    }
+}
+
+impl Finding {
+    fn address(&self) -> Option<IpAddr> {
+        match self.observable {
+            Observable::Ip(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    fn is_outside(&self, home: &Home) -> bool {
+        self.address().is_some_and(|address| !home.contains(address) && !stays_near(address))
+    }
+
+    fn is_home(&self, home: &Home) -> bool {
+        self.address().is_some_and(|address| home.contains(address))
+    }
+
+    fn seen_in(&self) -> SeenIn {
+        match (&self.observable, self.role) {
+            (Observable::Ip(_), Role::Src) => SeenIn::LogSrc,
+            (Observable::Ip(_), Role::Dst) => SeenIn::LogDst,
+            (Observable::Ip(_), Role::Nat) => SeenIn::LogNat,
+            (Observable::Domain(_), _) => SeenIn::LogDomain,
+            (Observable::Url(_), _) => SeenIn::LogUrl,
+            (Observable::Md5(_) | Observable::Sha1(_) | Observable::Sha256(_), _) => SeenIn::LogHash,
+            (Observable::UserAgent(_), _) => SeenIn::LogUserAgent,
+            _ => SeenIn::LogText,
+        }
+    }
+}
+
+fn port_of(url: &Url) -> Option<u16> {
+    let after_scheme = url.as_str().split_once("://")?.1;
+    let authority = after_scheme.split(['/', '?', '#']).next()?;
+    authority.rsplit_once(':')?.1.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "line/line_tests.rs"]
+mod tests;

@@ -1,0 +1,66 @@
+//! User agents in a line: the field of that name, or the last quoted field of the combined log format.
+
+use std::ops::Range;
+
+/// User agents taken from one line.
+const AGENTS_MAX: usize = 4;
+
+/// Where user agents stand.
+pub(super) fn find(line: &[u8]) -> Vec<Range<usize>> {
+    let mut spans: Vec<Range<usize>> = named(line).take(AGENTS_MAX).collect();
+    if spans.is_empty() {
+        spans.extend(combined(line));
+    }
+    spans.retain(|span| line.get(span.clone()).is_some_and(|text| text.len() > 1 && text != b"null"));
+    spans
+}
+
+/// Values of fields such as `"User-Agent":["…"]`, `user_agent="…"`, `userAgent: "…"`.
+fn named(line: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    memchr::memchr2_iter(b'g', b'G', line).filter_map(|g| {
+        let start = g.checked_sub(1)?;
+        let word = line.get(start..start + 5)?;
+        let end = start + 5;
+        if !word.eq_ignore_ascii_case(b"agent") || !ends_with_user(line.get(..start)?) {
+            return None;
+        }
+        let rest = line.get(end..)?;
+        let opening =
+            rest.iter().position(|byte| !matches!(byte, b'"' | b'\'' | b'\\' | b':' | b'=' | b' ' | b'['))?;
+        let marks = rest.get(..opening)?;
+        let quote = *marks.last().filter(|mark| matches!(mark, b'"' | b'\''))?;
+        if !marks.iter().any(|mark| matches!(mark, b':' | b'=')) {
+            return None;
+        }
+        let from = end + opening;
+        let length = closing_quote(line.get(from..)?, quote)?;
+        Some(from..from + length)
+    })
+}
+
+fn ends_with_user(before: &[u8]) -> bool {
+    let before = before.strip_suffix(b"-").or_else(|| before.strip_suffix(b"_")).unwrap_or(before);
+    before.len() >= 4 && before.get(before.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(b"user"))
+}
+
+/// The second quoted field after the request: `"GET / HTTP/1.1" 200 12 "referrer" "agent"`.
+fn combined(line: &[u8]) -> Option<Range<usize>> {
+    let request = memchr::memmem::find(line, b" HTTP/")?;
+    let after = request + closing_quote(line.get(request..)?, b'"')? + 1;
+    let referrer = after + opening_quote(line.get(after..)?)?;
+    let between = referrer + closing_quote(line.get(referrer..)?, b'"')? + 1;
+    let agent = between + opening_quote(line.get(between..)?)?;
+    let length = closing_quote(line.get(agent..)?, b'"')?;
+    Some(agent..agent + length)
+}
+
+/// Where the text after the next quote begins; only a few fields may stand before it.
+fn opening_quote(text: &[u8]) -> Option<usize> {
+    memchr::memchr(b'"', text).filter(|at| *at <= 64).map(|at| at + 1)
+}
+
+/// Where the closing quote is that no backslash escapes.
+fn closing_quote(text: &[u8], quote: u8) -> Option<usize> {
+    memchr::memchr_iter(quote, text)
+        .find(|at| at.checked_sub(1).and_then(|before| text.get(before)) != Some(&b'\\'))
+}

@@ -1,0 +1,216 @@
+//! Words of a line, and what a word can be: address, e-mail address, hash, domain, URL.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+use protocol::{Domain, Kind, Observable, Url};
+
+/// Longer words hold nothing that is looked for, apart from what their parts hold.
+const WORD_BYTES_MAX: usize = 1024;
+
+/// File names look like domains. These endings are no top-level domains, or far more often file names.
+const FILE_ENDINGS: &[&str] = &[
+    "asp", "aspx", "bak", "bin", "c", "cc", "cfg", "cfm", "cgi", "class", "cnf", "conf", "cpp", "css", "csv",
+    "dat", "db", "dll", "do", "doc", "docx", "env", "exe", "gif", "go", "gz", "h", "htm", "html", "ico",
+    "inc", "ini", "jar", "java", "jpeg", "jpg", "js", "json", "jsp", "jsx", "lock", "log", "lua", "map",
+    "md", "old", "pcap", "pdf", "pem", "php", "pl", "png", "ps1", "py", "rb", "rpm", "rs", "service", "sh",
+    "so", "sock", "socket", "sql", "svg", "swf", "tar", "tgz", "tmp", "toml", "ts", "txt", "vue", "xls",
+    "xlsx", "xml", "yaml", "yml",
+];
+
+/// Calls with each word and where it begins. Words are made of the bytes that values are made of.
+pub(super) fn each(line: &[u8], mut call: impl FnMut(&[u8], usize)) {
+    let mut start = None;
+    for (at, byte) in line.iter().enumerate() {
+        match (is_word_byte(*byte), start) {
+            (true, None) => start = Some(at),
+            (false, Some(from)) => {
+                call_trimmed(line, from..at, &mut call);
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(from) = start {
+        call_trimmed(line, from..line.len(), &mut call);
+    }
+}
+
+fn is_word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'.' | b':' | b'-' | b'_' | b'@' | b'+' | b'%')
+        || byte >= 0x80
+}
+
+/// Punctuation around a word is none of it, apart from the colons of `::1` and `fe80::`.
+fn call_trimmed(line: &[u8], span: Range<usize>, call: &mut impl FnMut(&[u8], usize)) {
+    let Some(mut word) = line.get(span.clone()) else { return };
+    let mut at = span.start;
+    while let [first, rest @ ..] = word {
+        let keep = match first {
+            b'.' | b'-' | b'+' | b'%' | b'@' => false,
+            b':' => rest.first() == Some(&b':'),
+            _ => true,
+        };
+        if keep {
+            break;
+        }
+        (word, at) = (rest, at + 1);
+    }
+    while let [rest @ .., last] = word {
+        let keep = match last {
+            b'.' | b'-' | b'+' | b'%' | b'@' => false,
+            b':' => rest.last() == Some(&b':'),
+            _ => true,
+        };
+        if keep {
+            break;
+        }
+        word = rest;
+    }
+    // The shortest value is `::1`; a value has a dot, a colon or many digits.
+    if word.len() >= 3 && word.len() <= WORD_BYTES_MAX {
+        call(word, at);
+    }
+}
+
+/// Calls with the parts between colons, else between at signs, dashes or percent signs, of a word that is nothing whole.
+pub(super) fn parts(word: &[u8], mut call: impl FnMut(&[u8], usize)) {
+    let Some(separator) = [b':', b'@', b'%', b'+', b'-', b'_'].into_iter().find(|byte| word.contains(byte))
+    else {
+        return;
+    };
+    let mut at = 0;
+    for part in word.split(|byte| *byte == separator) {
+        if part.len() >= 7 {
+            call(part, at);
+        }
+        at += part.len() + 1;
+    }
+}
+
+/// An address with or without a port.
+pub(super) fn address(word: &[u8], line: &[u8], at: usize) -> Option<(IpAddr, Option<u16>)> {
+    let text = std::str::from_utf8(word).ok()?;
+    if let Ok(v4) = text.parse::<Ipv4Addr>() {
+        let after = line.get(at + word.len()..).unwrap_or_default();
+        return (!is_version(line, at, v4)).then(|| (v4.into(), port_after(after)));
+    }
+    if let Some((address, port)) = text.split_once(':')
+        && let Ok(v4) = address.parse::<Ipv4Addr>()
+    {
+        let port = port.split(':').next().and_then(|port| port.parse().ok());
+        return Some((v4.into(), port));
+    }
+    v6(text).map(|v6| (IpAddr::from(v6).to_canonical(), None))
+}
+
+/// Cisco writes `address/port`; a prefix length is below 33.
+fn port_after(after: &[u8]) -> Option<u16> {
+    let digits = after.strip_prefix(b"/")?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok().filter(|port| *port > 32)
+}
+
+/// `Chrome/120.0.0.0` and `version 1.2.3.4` are no addresses.
+fn is_version(line: &[u8], at: usize, v4: Ipv4Addr) -> bool {
+    let before = line.get(..at).unwrap_or_default();
+    let product = matches!(before, [.., letter, b'/'] if letter.is_ascii_alphabetic());
+    let named = [&b"ersion "[..], b"ersion: ", b"ersion=", b"ersion=\"", b"ersion\":\""];
+    (product && v4.octets().ends_with(&[0, 0])) || named.iter().any(|name| before.ends_with(name))
+}
+
+/// IPv6, but no time (`12:34:56`), no hardware address and no `a::b` of a programming language.
+fn v6(text: &str) -> Option<Ipv6Addr> {
+    if text.bytes().filter(|byte| *byte == b':').count() < 2 {
+        return None;
+    }
+    let text = text.split_once('%').map_or(text, |(address, _)| address);
+    let address: Ipv6Addr = text.parse().ok()?;
+    let groups = || text.split(':').filter(|group| !group.is_empty());
+    let hardware = groups().count() == 8 && groups().all(|group| group.len() == 2);
+    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    (!hardware && has_digit && !address.is_unspecified()).then_some(address)
+}
+
+pub(super) fn email(word: &[u8]) -> Option<Observable> {
+    if !word.contains(&b'@') {
+        return None;
+    }
+    let text = std::str::from_utf8(word).ok()?;
+    let (local, domain) = text.rsplit_once('@')?;
+    let local = local.rsplit_once(':').map_or(local, |(_, local)| local);
+    let dotted = domain.contains('.') && !domain.contains(':');
+    dotted.then(|| Observable::parse(Kind::Email, &format!("{local}@{domain}")).ok())?
+}
+
+pub(super) fn hash(word: &[u8]) -> Option<Observable> {
+    let kind = match word.len() {
+        32 => Kind::Md5,
+        40 => Kind::Sha1,
+        64 => Kind::Sha256,
+        _ => return None,
+    };
+    if !word.iter().all(u8::is_ascii_hexdigit) || word.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Observable::parse(kind, std::str::from_utf8(word).ok()?).ok()
+}
+
+/// A name with a dot whose last label is one of letters, and which is no file name.
+pub(super) fn domain(word: &[u8], line: &[u8], at: usize) -> Option<Domain> {
+    if word.len() < 4 || !word.contains(&b'.') || word.contains(&b':') || word.contains(&b'@') {
+        return None;
+    }
+    let text = std::str::from_utf8(word).ok()?;
+    let (_, last) = text.rsplit_once('.')?;
+    let letters = last.len() >= 2 && last.chars().all(char::is_alphabetic);
+    if !letters && !last.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--")) {
+        return None;
+    }
+    let before = at.checked_sub(1).and_then(|at| line.get(at));
+    let after = line.get(at + word.len());
+    let in_path =
+        matches!(before, Some(b'/' | b'\\')) && !line.get(..at).is_some_and(|line| line.ends_with(b"//"));
+    if in_path || after == Some(&b'(') || FILE_ENDINGS.contains(&last.to_ascii_lowercase().as_str()) {
+        return None;
+    }
+    Domain::parse(text).ok()
+}
+
+/// The URL around `://` at `colon`, and where its scheme and authority stand.
+pub(super) fn url_at(line: &[u8], colon: usize) -> Option<(Url, Range<usize>)> {
+    let before = line.get(..colon)?;
+    let letters = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let start = colon - letters;
+    if !(2..=10).contains(&letters) {
+        return None;
+    }
+    let rest = line.get(start..)?;
+    let end = rest.iter().position(|byte| ends_url(*byte)).unwrap_or(rest.len());
+    let mut text = std::str::from_utf8(rest.get(..end)?).ok()?;
+    // A closing bracket or mark at the end belongs to the sentence, unless the URL opened the bracket.
+    loop {
+        let Some(last) = text.chars().next_back() else { break };
+        let belongs = match last {
+            '.' | ',' | ';' | ':' | '!' | '?' | '\'' | '*' => false,
+            ')' => text.matches('(').count() >= text.matches(')').count(),
+            ']' => text.matches('[').count() >= text.matches(']').count(),
+            _ => true,
+        };
+        if belongs {
+            break;
+        }
+        text = text.get(..text.len() - last.len_utf8())?;
+    }
+    let url = Url::parse(text).ok()?;
+    let authority = letters + 3;
+    let path = text.get(authority..)?.find(['/', '?', '#']).map_or(text.len(), |at| authority + at);
+    Some((url, start..start + path))
+}
+
+fn ends_url(byte: u8) -> bool {
+    byte <= b' '
+        || byte == 0x7f
+        || matches!(byte, b'"' | b'<' | b'>' | b'`' | b'|' | b'\\' | b'^' | b'{' | b'}')
+}
