@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Prints the size of the release agent and its resident memory when idle with 10,000 indicators in force,
+# and fails above the limits. A real collector and a real signed bundle on loopback; needs root to capture.
+set -euo pipefail
+
+BINARY_BYTES_MAX=$((12 * 1000 * 1000))
+RESIDENT_KIB_MAX=$((24 * 1024))
+INDICATORS=10000
+PORT=14740
+
+cd "$(dirname "$0")/.."
+bin=${VEDETTA_BIN_DIR:-target/release}
+if [ ! -x "$bin/vedetta-agent" ]; then
+    echo "footprint: $bin/vedetta-agent is missing; run: cargo build --release" >&2
+    exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+    echo "footprint: capturing needs root; run: sudo tests/footprint.sh" >&2
+    exit 1
+fi
+
+folder=$(mktemp -d)
+children=()
+clean_up() {
+    for child in "${children[@]}"; do kill "$child" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    rm -rf "$folder"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+cat >"$folder/collector.toml" <<TOML
+state_dir = "$folder/collector"
+[ingest]
+listen = "127.0.0.1:$PORT"
+public_addresses = ["127.0.0.1:$PORT"]
+[console]
+listen = "127.0.0.1:18443"
+TOML
+cat >"$folder/agent.toml" <<TOML
+state_dir = "$folder/agent"
+control_socket = "$folder/control.sock"
+home_networks = ["192.0.2.0/24"]
+[capture]
+interfaces = ["lo"]
+[logs]
+files = ["$folder/town.log"]
+TOML
+touch "$folder/town.log"
+echo "una frase abbastanza lunga" >"$folder/password"
+for ((i = 0; i < INDICATORS / 2; i++)); do
+    echo "n$i.misura.example"
+    echo "2001:db8::$(printf '%x' "$i")"
+done >"$folder/values.txt"
+
+collector() { "$bin/vedetta-collector" "$@" --config "$folder/collector.toml"; }
+agent() { "$bin/vedetta-agent" "$@" --config "$folder/agent.toml"; }
+{
+    "$bin/vedetta-cosc" keygen --out "$folder/keys"
+    collector init --host 127.0.0.1 --operator turno --operator-password-file "$folder/password" \
+        --cosc-root "$folder/keys/1.root.json"
+    "$bin/vedetta-cosc" request --name cosc-esempio --out "$folder/desk"
+    collector admit-desk "$folder/desk/desk.req.pem" --name cosc-esempio >"$folder/desk/chain.pem"
+    "$bin/vedetta-cosc" bundle --issuer cosc-esempio --serial 1 --out "$folder/b.zst" "$folder/values.txt"
+    "$bin/vedetta-cosc" sign --keys "$folder/keys" --repository "$folder/repository" "$folder/b.zst"
+} >"$folder/set-up.log" 2>&1 || { cat "$folder/set-up.log" >&2; exit 1; }
+collector run >"$folder/collector.log" 2>&1 &
+children+=($!)
+for _ in $(seq 50); do
+    if "$bin/vedetta-cosc" push --collector "127.0.0.1:$PORT" --identity "$folder/desk" \
+        --repository "$folder/repository" >"$folder/push.log" 2>&1; then break; fi
+    sleep 0.2
+done
+agent enrol "$(collector invite --comune "Borgo Chiaro" 2>/dev/null | tail -n 1)" >"$folder/enrol.log" 2>&1 ||
+    { cat "$folder/push.log" "$folder/enrol.log" >&2; exit 1; }
+agent run >"$folder/agent.log" 2>&1 &
+pid=$!
+children+=("$pid")
+in_force=no
+for _ in $(seq 100); do
+    if agent status --json 2>/dev/null | tr -d ' ' | grep -q '"serial":1'; then in_force=yes; break; fi
+    sleep 0.2
+done
+if [ "$in_force" = no ]; then
+    echo "footprint: the bundle did not come into force; the agent said:" >&2
+    tail -n 20 "$folder/agent.log" >&2
+    exit 1
+fi
+sleep "${VEDETTA_IDLE_SECONDS:-5}"
+
+kib() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$pid/status"; }
+bytes=$(stat -c %s "$bin/vedetta-agent")
+resident=$(kib VmRSS)
+echo "agent binary, stripped:             $bytes bytes (limit $BINARY_BYTES_MAX)"
+echo "agent resident, idle, $INDICATORS indicators: $resident KiB (limit $RESIDENT_KIB_MAX);" \
+    "anonymous $(kib RssAnon) KiB, files $(kib RssFile) KiB, capture ring $(kib RssShmem) KiB"
+if [ "$bytes" -gt "$BINARY_BYTES_MAX" ] || [ "$resident" -gt "$RESIDENT_KIB_MAX" ]; then
+    echo "footprint: above the limit" >&2
+    exit 1
+fi

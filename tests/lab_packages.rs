@@ -1,0 +1,146 @@
+//! The Debian packages on a fresh Debian 12 with a real systemd: installed, set up as their postinst says,
+//! both services active, a hit arrives; removed, nothing is left running.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may")]
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use vedetta_tests::container::Container;
+use vedetta_tests::netlab::wait_for;
+
+const NAME: &str = "pacchetto.cattivo.example";
+const ADDRESS: &str = "203.0.113.99";
+
+/// `VEDETTA_DEB_DIR`, or where `cargo deb` leaves the packages.
+fn packages() -> anyhow::Result<Vec<PathBuf>> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debian");
+    let folder = std::env::var_os("VEDETTA_DEB_DIR").map_or(workspace, PathBuf::from);
+    let mut paths = Vec::new();
+    for name in ["vedetta-agent_", "vedetta-collector_", "vedetta-cosc_"] {
+        let built = std::fs::read_dir(&folder)
+            .with_context(|| format!("{}: build the packages first (tests/run.sh does)", folder.display()))?;
+        let found = built.filter_map(Result::ok).map(|entry| entry.path());
+        let mut found: Vec<PathBuf> = found
+            .filter(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .collect();
+        found.sort();
+        paths.push(found.pop().with_context(|| format!("no {name}*.deb in {}", folder.display()))?);
+    }
+    Ok(paths)
+}
+
+#[test]
+fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab");
+    let folder = tempfile::tempdir()?;
+    let debian = Container::boot("vedetta-pacchetti", folder.path(), &cache)?;
+    let shell = |line: &str| debian.shell(line).with_context(|| format!("in the container: {line}"));
+
+    std::fs::create_dir_all(debian.root().join("root/packages"))?;
+    for package in packages()? {
+        std::fs::copy(&package, debian.root().join("root/packages").join(package.file_name().unwrap()))?;
+    }
+    let said = shell("dpkg --install /root/packages/*.deb 2>&1")?;
+    assert!(said.contains("enrol"), "the agent's package says what is left to do:\n{said}");
+    assert_eq!(
+        shell("systemctl is-active vedetta-agent || true")?.trim(),
+        "inactive",
+        "not enrolled, not started"
+    );
+
+    set_up_centre(&shell)?;
+    enrol_sensor(&shell)?;
+
+    for service in ["vedetta-collector", "vedetta-agent"] {
+        assert_eq!(shell(&format!("systemctl is-active {service}"))?.trim(), "active", "{service}");
+    }
+    wait_for("the bundle in force", 60, || {
+        let status: Value = serde_json::from_str(&shell("vedetta-agent status --json")?)?;
+        anyhow::ensure!(status["bundle"]["serial"] == 1, "status: {status}");
+        Ok(Some(()))
+    })
+    .with_context(|| {
+        shell("journalctl --no-pager -u vedetta-agent -u vedetta-collector").unwrap_or_default()
+    })?;
+
+    // A real packet on the captured interface, and a line in the followed log.
+    shell(&format!(
+        "printf '{}' >/dev/udp/127.0.0.1/53",
+        escaped(&vedetta_tests::netlab::traffic::question(NAME))
+    ))?;
+    shell(&format!(
+        "echo 'sshd[7]: Failed password for root from {ADDRESS} port 9 ssh2' >>/var/log/auth.log"
+    ))?;
+    let hits = wait_for("both hits", 60, || {
+        let printed = shell("runuser -u vedetta-collector -- vedetta-collector hits --json")?;
+        let hits: Vec<Value> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        Ok((hits.len() >= 2).then_some(hits))
+    })
+    .with_context(|| {
+        shell("journalctl --no-pager -u vedetta-agent -u vedetta-collector").unwrap_or_default()
+    })?;
+    let mut values: Vec<&str> = hits.iter().filter_map(|hit| hit["value"].as_str()).collect();
+    values.sort_unstable();
+    assert_eq!(values, [ADDRESS, NAME]);
+
+    let owner = shell("stat -c %U:%a /var/lib/vedetta-agent/identity/key.pem")?;
+    assert_eq!(owner.trim(), "vedetta-agent:600", "the key is the sensor's alone");
+    let capabilities = shell("grep CapEff /proc/$(systemctl show -P MainPID vedetta-agent)/status")?;
+    assert!(capabilities.trim().ends_with("0000000000002000"), "CAP_NET_RAW and no more: {capabilities}");
+
+    shell("systemctl restart vedetta-agent vedetta-collector")?;
+    shell("dpkg --remove vedetta-agent vedetta-collector vedetta-cosc")?;
+    let left = shell("pgrep --list-name vedetta || true")?;
+    assert_eq!(left.trim(), "", "removed packages leave nothing running");
+    Ok(())
+}
+
+type Shell<'a> = dyn Fn(&str) -> anyhow::Result<String> + 'a;
+
+/// What the postinst of vedetta-collector says, with the desk in a folder of root's.
+fn set_up_centre(shell: &Shell<'_>) -> anyhow::Result<()> {
+    let collector = "runuser -u vedetta-collector -- vedetta-collector";
+    shell("echo 'una frase abbastanza lunga' >/tmp/password && chmod 644 /tmp/password")?;
+    shell(
+        "cd /root && vedetta-cosc keygen --out keys && cp keys/1.root.json /tmp/ && chmod 644 /tmp/1.root.json",
+    )?;
+    shell(&format!(
+        "{collector} init --host 127.0.0.1 --operator turno --operator-password-file /tmp/password --cosc-root /tmp/1.root.json"
+    ))?;
+    shell("systemctl start vedetta-collector")?;
+    shell(
+        "cd /root && vedetta-cosc request --name cosc-esempio --out desk && cp desk/desk.req.pem /tmp/ && chmod 644 /tmp/desk.req.pem",
+    )?;
+    shell(&format!("{collector} admit-desk /tmp/desk.req.pem --name cosc-esempio >/root/desk/chain.pem"))?;
+    shell(&format!("printf '%s\\n' {NAME} {ADDRESS} >/root/values.txt"))?;
+    shell(
+        "cd /root && vedetta-cosc bundle --issuer cosc-esempio --serial 1 --out b.zst values.txt \
+         && vedetta-cosc sign --keys keys --repository repository b.zst \
+         && vedetta-cosc push --collector 127.0.0.1:4740 --identity desk --repository repository",
+    )?;
+    Ok(())
+}
+
+/// What the postinst of vedetta-agent says.
+fn enrol_sensor(shell: &Shell<'_>) -> anyhow::Result<()> {
+    shell(
+        "touch /var/log/auth.log /var/log/syslog && chgrp adm /var/log/auth.log /var/log/syslog && chmod 640 /var/log/auth.log /var/log/syslog",
+    )?;
+    shell(
+        "sed -i 's/^interfaces = .*/interfaces = [\"lo\"]/; s/^home_networks = .*/home_networks = [\"127.0.0.0\\/8\"]/' \
+         /etc/vedetta/agent.toml && vedetta-agent check-config",
+    )?;
+    let code = shell(
+        "runuser -u vedetta-collector -- vedetta-collector invite --comune 'Borgo Chiaro' 2>/dev/null | tail -n 1",
+    )?;
+    shell(&format!("runuser -u vedetta-agent -- vedetta-agent enrol {}", code.trim()))?;
+    shell("systemctl start vedetta-agent")?;
+    Ok(())
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+}
