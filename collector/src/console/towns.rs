@@ -1,0 +1,235 @@
+//! Towns and their sensors: which of them are silent, behind on bundles, losing packets or hits.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use protocol::message::SourceStatus;
+
+use super::chrome::{Chrome, Here, html};
+use super::fault::Fault;
+use super::routes::Console;
+use super::session::Session;
+use super::show::{Count, Maybe, Shown, Span, When, when};
+use super::words::{self, Label, Marked};
+use crate::store::console_towns::{self as stored, Losses, Sensor, Town};
+
+/// A sensor sends its health about once a minute: five without a message are silence.
+const SILENT_AFTER_MICROS: i64 = 5 * 60 * 1_000_000;
+/// A clock this far off makes the times of hits doubtful.
+const SKEW_MAX_MICROS: i64 = 5 * 1_000_000;
+/// Losses older than this are history.
+const LOSSES_SHOWN_MICROS: i64 = 7 * 86_400 * 1_000_000;
+const DAY_MICROS: i64 = 86_400 * 1_000_000;
+
+#[derive(Template)]
+#[template(path = "towns.html")]
+struct TownsPage {
+    chrome: Chrome,
+    newest: i64,
+    towns: Vec<TownView>,
+    sensors_count: usize,
+    silent_count: usize,
+    refused_count: usize,
+    behind_count: usize,
+}
+
+struct TownView {
+    id: String,
+    name: Shown,
+    hits_recent: Count,
+    last_hit_at: Maybe<When>,
+    sensors: Vec<SensorView>,
+}
+
+/// A sensor as pages show it.
+pub(super) struct SensorView {
+    pub(super) id: Shown,
+    pub(super) comune: String,
+    pub(super) town: Shown,
+    pub(super) host_name: Shown,
+    pub(super) version: Shown,
+    pub(super) address: Shown,
+    pub(super) state: Marked,
+    pub(super) revoked_reason: Shown,
+    pub(super) last_seen: Option<LastSeen>,
+    pub(super) enrolled_at: When,
+    pub(super) certificate_until: Maybe<When>,
+    pub(super) in_force: i64,
+    pub(super) offered: i64,
+    pub(super) outcome: Option<Marked>,
+    pub(super) outcome_at: Maybe<When>,
+    pub(super) refusal: Shown,
+    pub(super) spooled: Count,
+    pub(super) skew: Skew,
+    pub(super) skew_bad: bool,
+    pub(super) sources: Vec<SourceView>,
+    pub(super) losses: Vec<LossView>,
+}
+
+pub(super) struct LastSeen {
+    pub(super) at: When,
+    pub(super) ago: Span,
+}
+
+pub(super) struct SourceView {
+    pub(super) name: Shown,
+    pub(super) kind: Label,
+    pub(super) read: Count,
+    pub(super) dropped: Count,
+    pub(super) drops: bool,
+    pub(super) hits: Count,
+    pub(super) trouble: Shown,
+}
+
+pub(super) struct LossView {
+    pub(super) count: Count,
+    pub(super) reason: Label,
+    pub(super) noticed_at: When,
+}
+
+const CONNECTED: Marked =
+    Marked { label: Label { it: "collegato", en: "connected" }, class: "good", symbol: "✓" };
+const AWAY: Marked =
+    Marked { label: Label { it: "scollegato da poco", en: "just left" }, class: "wait", symbol: "…" };
+const SILENT: Marked =
+    Marked { label: Label { it: "IN SILENZIO", en: "silent" }, class: "bad", symbol: "✕" };
+const NEVER: Marked =
+    Marked { label: Label { it: "mai collegato", en: "never connected" }, class: "bad", symbol: "✕" };
+const REVOKED: Marked =
+    Marked { label: Label { it: "revocato", en: "revoked" }, class: "bad", symbol: "⊘" };
+
+/// The page.
+pub(super) async fn page(State(console): State<Console>, session: Session) -> Result<Response, Fault> {
+    let now = console.now();
+    let read = console.read(move |db| {
+        Ok((
+            stored::towns(db, now.saturating_sub(DAY_MICROS))?,
+            stored::sensors(db)?,
+            stored::losses(db, now.saturating_sub(LOSSES_SHOWN_MICROS))?,
+            stored::newest_bundle(db)?,
+        ))
+    });
+    let (towns, sensors, losses, newest) = read.await?;
+    let in_use = || sensors.iter().filter(|sensor| !sensor.revoked);
+    let page = TownsPage {
+        chrome: Chrome::of(&session, Here::Towns),
+        newest,
+        sensors_count: sensors.len(),
+        silent_count: in_use().filter(|sensor| is_silent(sensor, now)).count(),
+        refused_count: in_use().filter(|sensor| sensor.bundle_outcome == "refused").count(),
+        behind_count: in_use().filter(|sensor| sensor.bundle_in_force < newest).count(),
+        towns: views(&towns, &sensors, &losses, now),
+    };
+    html(&page)
+}
+
+fn views(towns: &[Town], sensors: &[Sensor], losses: &[Losses], now: i64) -> Vec<TownView> {
+    let mut by_town: HashMap<&str, Vec<SensorView>> = HashMap::new();
+    for sensor in sensors {
+        let name = towns.iter().find(|town| town.id == sensor.comune).map(|town| town.name.as_str());
+        let losses = losses.iter().filter(|loss| loss.agent == sensor.id).map(LossView::of).collect();
+        let view = SensorView { losses, ..SensorView::of(sensor, name.unwrap_or_default(), now) };
+        by_town.entry(&sensor.comune).or_default().push(view);
+    }
+    let view = |town: &Town| TownView {
+        id: town.id.clone(),
+        name: Shown::new(&town.name),
+        hits_recent: Count(town.hits_recent),
+        last_hit_at: when(town.last_hit_at),
+        sensors: by_town.remove(town.id.as_str()).unwrap_or_default(),
+    };
+    towns.iter().map(view).collect()
+}
+
+fn is_silent(sensor: &Sensor, now: i64) -> bool {
+    sensor.last_seen_at.is_none_or(|seen| now.saturating_sub(seen) > SILENT_AFTER_MICROS)
+}
+
+fn state(sensor: &Sensor, now: i64) -> Marked {
+    if sensor.revoked {
+        REVOKED
+    } else if sensor.last_seen_at.is_none() {
+        NEVER
+    } else if is_silent(sensor, now) {
+        SILENT
+    } else if sensor.connected {
+        CONNECTED
+    } else {
+        AWAY
+    }
+}
+
+impl SensorView {
+    pub(super) fn of(sensor: &Sensor, town: &str, now: i64) -> Self {
+        let sources: Vec<SourceStatus> = serde_json::from_str(&sensor.sources).unwrap_or_default();
+        let refused = sensor.bundle_outcome == "refused";
+        Self {
+            id: Shown::new(&sensor.id),
+            comune: sensor.comune.clone(),
+            town: Shown::short(town),
+            host_name: Shown::short(&sensor.host_name),
+            version: Shown::short(&sensor.version),
+            address: Shown::new(sensor.address.as_deref().unwrap_or("—")),
+            state: state(sensor, now),
+            revoked_reason: Shown::new(if sensor.revoked { &sensor.revoked_reason } else { "" }),
+            last_seen: sensor.last_seen_at.map(|seen| LastSeen {
+                at: When::new(seen),
+                ago: Span::micros(now.saturating_sub(seen).max(0)),
+            }),
+            enrolled_at: When::new(sensor.enrolled_at),
+            certificate_until: when(sensor.certificate_until),
+            in_force: sensor.bundle_in_force,
+            offered: sensor.bundle_offered,
+            outcome: words::outcome(&sensor.bundle_outcome),
+            outcome_at: when(sensor.bundle_at),
+            refusal: Shown::new(if refused { &sensor.bundle_reason } else { "" }),
+            spooled: Count(sensor.spooled),
+            skew: Skew(sensor.skew_micros),
+            skew_bad: sensor.skew_micros.unsigned_abs() > SKEW_MAX_MICROS.unsigned_abs(),
+            sources: sources.iter().map(SourceView::of).collect(),
+            losses: Vec::new(),
+        }
+    }
+}
+
+impl SourceView {
+    fn of(source: &SourceStatus) -> Self {
+        let count = |number: u64| Count(i64::try_from(number).unwrap_or(i64::MAX));
+        Self {
+            name: Shown::short(&source.name),
+            kind: words::source(&source.kind),
+            read: count(source.read),
+            dropped: count(source.dropped),
+            drops: source.dropped > 0,
+            hits: count(source.hits),
+            trouble: Shown::new(&source.trouble),
+        }
+    }
+}
+
+impl LossView {
+    fn of(loss: &Losses) -> Self {
+        Self {
+            count: Count(loss.count),
+            reason: words::loss(&loss.reason),
+            noticed_at: When::new(loss.noticed_at),
+        }
+    }
+}
+
+/// A sensor's clock against the collector's: `+0,350 s`, or a span when it is far off.
+pub(super) struct Skew(i64);
+
+impl std::fmt::Display for Skew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = if self.0 < 0 { '−' } else { '+' };
+        let millis = self.0.unsigned_abs() / 1000;
+        if millis < 60_000 {
+            write!(f, "{sign}{},{:03} s", millis / 1000, millis % 1000)
+        } else {
+            write!(f, "{sign}{}", Span::micros(self.0))
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The words on pages: Italian first, English beside it, for every name that the store uses.
+
+use std::fmt;
+
+use askama::filters::HtmlSafe;
+
+/// A label in both languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// Italian.
+    pub it: &'static str,
+    /// English.
+    pub en: &'static str,
+}
+
+/// Own words, without a character that HTML knows.
+impl HtmlSafe for Label {}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} <i lang=\"en\">{}</i>", self.it, self.en)
+    }
+}
+
+const fn label(it: &'static str, en: &'static str) -> Label {
+    Label { it, en }
+}
+
+/// A label with the class that colours it and the symbol that says the same without colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marked {
+    /// The words.
+    pub label: Label,
+    /// CSS class.
+    pub class: &'static str,
+    /// A symbol of its own shape.
+    pub symbol: &'static str,
+}
+
+/// One entry of a menu.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// What the form sends.
+    pub value: String,
+    /// What the menu says.
+    pub text: String,
+    /// Whether it is chosen.
+    pub chosen: bool,
+}
+
+/// Directions, in the order of menus.
+pub(crate) const DIRECTIONS: [(&str, Label); 4] = [
+    ("inbound", label("in entrata", "inbound")),
+    ("outbound", label("in uscita", "outbound")),
+    ("internal", label("interna", "internal")),
+    ("transit", label("in transito", "transit")),
+];
+
+/// Kinds, in the order of menus.
+pub(crate) const KINDS: [(&str, Label); 10] = [
+    ("ip", label("indirizzo IP", "IP address")),
+    ("domain", label("dominio", "domain")),
+    ("url", label("URL", "URL")),
+    ("md5", label("MD5", "MD5")),
+    ("sha1", label("SHA-1", "SHA-1")),
+    ("sha256", label("SHA-256", "SHA-256")),
+    ("ja3", label("JA3", "JA3")),
+    ("ja4", label("JA4", "JA4")),
+    ("user_agent", label("user agent", "user agent")),
+    ("email", label("e-mail", "e-mail")),
+];
+
+/// Severities, worst first.
+pub(crate) const SEVERITIES: [(&str, Marked); 4] = [
+    ("critical", Marked { label: label("critica", "critical"), class: "sev-critical", symbol: "◆" }),
+    ("high", Marked { label: label("alta", "high"), class: "sev-high", symbol: "▲" }),
+    ("medium", Marked { label: label("media", "medium"), class: "sev-medium", symbol: "●" }),
+    ("low", Marked { label: label("bassa", "low"), class: "sev-low", symbol: "○" }),
+];
+
+/// Spans of time that the list of hits offers, with their seconds.
+pub(crate) const PERIODS: [(&str, i64, Label); 4] = [
+    ("1h", 3600, label("ultima ora", "last hour")),
+    ("24h", 86_400, label("ultime 24 ore", "last 24 hours")),
+    ("7d", 604_800, label("ultimi 7 giorni", "last 7 days")),
+    ("30d", 2_592_000, label("ultimi 30 giorni", "last 30 days")),
+];
+
+/// Roles of an origin.
+pub(crate) const ROLES: [(&str, Label); 2] =
+    [("remote", label("remota", "remote")), ("host", label("interna al comune", "town's own host"))];
+
+/// Places in a flow or a line.
+const PLACES: [(&str, Label); 24] = [
+    ("flow.src", label("sorgente del flusso", "source of the flow")),
+    ("flow.dst", label("destinazione del flusso", "destination of the flow")),
+    ("dns.query", label("nome chiesto al DNS", "name asked of DNS")),
+    ("dns.answer", label("risposta DNS", "DNS answer")),
+    ("tls.sni", label("nome del server TLS", "TLS server name")),
+    ("tls.ja3", label("impronta JA3 del client", "client's JA3")),
+    ("tls.ja4", label("impronta JA4 del client", "client's JA4")),
+    ("tls.cert", label("certificato TLS", "TLS certificate")),
+    ("quic.sni", label("nome del server QUIC", "QUIC server name")),
+    ("quic.ja4", label("impronta JA4 in QUIC", "JA4 in QUIC")),
+    ("http.host", label("intestazione Host", "Host header")),
+    ("http.url", label("richiesta HTTP", "HTTP request")),
+    ("http.user_agent", label("intestazione User-Agent", "User-Agent header")),
+    ("http.body", label("contenuto HTTP", "HTTP body")),
+    ("smtp.from", label("mittente e-mail", "mail sender")),
+    ("smtp.rcpt", label("destinatario e-mail", "mail recipient")),
+    ("log.src", label("sorgente nel registro", "source in a log")),
+    ("log.dst", label("destinazione nel registro", "destination in a log")),
+    ("log.nat", label("indirizzo tradotto nel registro", "translated address in a log")),
+    ("log.text", label("testo del registro", "text of a log")),
+    ("log.url", label("URL nel registro", "URL in a log")),
+    ("log.domain", label("dominio nel registro", "domain in a log")),
+    ("log.hash", label("impronta nel registro", "hash in a log")),
+    ("log.user_agent", label("user agent nel registro", "user agent in a log")),
+];
+
+/// Why hits were lost: `gap`, and the names of `protocol::message::LossReason`.
+const LOSSES: [(&str, Label); 5] = [
+    ("gap", label("numeri mancanti nella sequenza", "gap in the sequence")),
+    ("spool_full", label("coda del sensore piena", "sensor's spool full")),
+    ("spool_damaged", label("coda del sensore danneggiata", "sensor's spool damaged")),
+    ("log_truncated", label("registro troncato prima della lettura", "log truncated before it was read")),
+    ("packets_dropped", label("pacchetti scartati dal kernel", "packets dropped by the kernel")),
+];
+
+/// What became of a bundle on a sensor.
+const OUTCOMES: [(&str, Marked); 3] = [
+    ("applied", Marked { label: label("in vigore", "in force"), class: "good", symbol: "✓" }),
+    (
+        "fetched",
+        Marked { label: label("scaricata e verificata", "fetched, verified"), class: "wait", symbol: "…" },
+    ),
+    ("refused", Marked { label: label("rifiutata", "refused"), class: "bad", symbol: "✕" }),
+];
+
+/// The label of a direction.
+pub(crate) fn direction(name: &str) -> Label {
+    find(&DIRECTIONS, name).unwrap_or(OTHER)
+}
+
+/// The label of a kind; networks and ports occur in indicators only.
+pub(crate) fn kind(name: &str) -> Label {
+    match name {
+        "network" => label("rete", "network"),
+        "ip_port" => label("indirizzo e porta", "address and port"),
+        _ => find(&KINDS, name).unwrap_or(OTHER),
+    }
+}
+
+/// The mark of a severity; none when it is unknown.
+pub(crate) fn severity(name: Option<&str>) -> Option<Marked> {
+    find(&SEVERITIES, name?)
+}
+
+/// The label of a place.
+pub(crate) fn place(name: &str) -> Label {
+    find(&PLACES, name).unwrap_or(OTHER)
+}
+
+/// The label of a role.
+pub(crate) fn role(name: &str) -> Label {
+    find(&ROLES, name).unwrap_or(OTHER)
+}
+
+/// The label of a reason of loss.
+pub(crate) fn loss(name: &str) -> Label {
+    find(&LOSSES, name).unwrap_or(OTHER)
+}
+
+/// The mark of a bundle's outcome; none when the sensor said nothing.
+pub(crate) fn outcome(name: &str) -> Option<Marked> {
+    find(&OUTCOMES, name)
+}
+
+/// The label of a kind of source.
+pub(crate) fn source(name: &str) -> Label {
+    match name {
+        "capture" => label("cattura", "capture"),
+        "log" => label("registro", "log"),
+        _ => OTHER,
+    }
+}
+
+const OTHER: Label = label("altro", "other");
+
+fn find<T: Copy>(words: &[(&str, T)], name: &str) -> Option<T> {
+    words.iter().find(|(known, _)| *known == name).map(|(_, word)| *word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_the_protocol_has_its_words() {
+        for kind_known in protocol::Kind::ALL {
+            assert_ne!(kind(kind_known.as_str()), OTHER, "{}", kind_known.as_str());
+        }
+        for severity_known in protocol::Severity::ALL {
+            assert!(severity(Some(severity_known.as_str())).is_some());
+        }
+        use protocol::Direction::{Inbound, Internal, Outbound, Transit};
+        for direction_known in [Inbound, Outbound, Internal, Transit] {
+            assert_ne!(direction(direction_known.as_str()), OTHER);
+        }
+        for (name, _) in PLACES {
+            let known: protocol::SeenIn = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(known.as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_label_is_italian_then_english() {
+        assert_eq!(direction("inbound").to_string(), "in entrata <i lang=\"en\">inbound</i>");
+        assert_eq!(direction("sideways"), OTHER);
+    }
+}
