@@ -1,3 +1,6 @@
-//! Signed bundles: verification.
+//! Signed bundles: whom to trust, how a pushed repository is verified and offered.
 
+pub mod offered;
+pub mod root;
+pub mod staging;
 pub mod verify;

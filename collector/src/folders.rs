@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 /// The collector's state folder.
@@ -65,21 +65,30 @@ impl StateFolder {
         self.0.join("tuf")
     }
 
-    /// Pushed files wait here until they are verified.
-    pub fn staging(&self) -> PathBuf {
-        self.0.join("staging")
+    /// Repositories as they were pushed, each in a folder of its own; one of them is offered.
+    pub fn repositories(&self) -> PathBuf {
+        self.0.join("repositories")
     }
 }
 
-/// Makes a folder that only this user can enter, with its parents.
+/// Makes a folder that only its user can enter, with its parents.
 ///
 /// # Errors
 /// What the system says.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_private_folder(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| give_to_owner_of_folder(path)),
+    }
 }
 
-/// Writes a file that only this user can read, whole or not at all, and safe on disk.
+/// Writes a file that only its user can read, whole or not at all, and safe on disk.
 ///
 /// # Errors
 /// What the system says.
@@ -89,9 +98,29 @@ pub fn write_private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    give_to_owner_of_folder(&beside)?;
     fs::rename(&beside, path)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes names in a folder safe on disk.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
+}
+
+/// What root makes in the service's folder belongs to the service, or it could not read it.
+///
+/// # Errors
+/// What the system says.
+pub fn give_to_owner_of_folder(path: &Path) -> io::Result<()> {
+    let (made, folder) = (fs::metadata(path)?, fs::metadata(path.parent().unwrap_or(Path::new(".")))?);
+    if made.uid() != 0 || folder.uid() == 0 {
+        return Ok(());
+    }
+    chown(path, Some(folder.uid()), Some(folder.gid()))
 }
 
 #[cfg(test)]

@@ -3,8 +3,15 @@
 
 pub mod accounts;
 pub mod arrivals;
+pub mod authority;
 pub mod bundles;
+pub mod cli;
 pub mod clock;
+pub mod collector;
+pub mod commands;
 pub mod config;
+pub mod console;
 pub mod folders;
+pub mod ingest;
+pub mod origins;
 pub mod store;

@@ -10,9 +10,20 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::folders::give_to_owner_of_folder;
+
 pub(crate) mod audit;
+pub(crate) mod bundles;
+pub(crate) mod console_accounts;
+pub(crate) mod console_hits;
+pub(crate) mod console_origins;
+pub(crate) mod console_towns;
+pub(crate) mod hits;
 pub(crate) mod operators;
+pub(crate) mod origins;
 mod schema;
+pub(crate) mod sensors;
+pub(crate) mod sessions;
 
 /// Reads at the same time; more wait.
 const READERS_MAX: usize = 4;
@@ -95,17 +106,13 @@ impl Store {
     /// When there is one already, or the folder cannot be written.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
         // Made by us and not by SQLite, so that nobody else can read it even for a moment.
-        std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(|error| match error.kind() {
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+        made.and_then(|file| restrict(&file).and_then(|()| give_to_owner_of_folder(path))).map_err(
+            |error| match error.kind() {
                 std::io::ErrorKind::AlreadyExists => StoreError::Exists(path.into()),
                 _ => StoreError::File { path: path.into(), error },
-            })
-            .and_then(|file| {
-                restrict(&file).map_err(|error| StoreError::File { path: path.into(), error })
-            })?;
+            },
+        )?;
         Self::open(path)
     }
 

@@ -1,0 +1,149 @@
+//! A desk's push: its files are staged, verified from the trusted root, put in place as a whole and announced.
+//! A desk may bring bundles; only the COSC's keys make them genuine.
+
+use std::sync::Arc;
+
+use protocol::message::{CHUNK_BYTES_MAX, DeskMessage, OfferedFile, PushReply};
+use protocol::{BundleHeader, Serial};
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::broadcast;
+use tracing::info;
+
+use super::frames;
+use super::refusal::Refusal;
+use super::shared::{SensorOutcome, Shared};
+use crate::bundles::offered::{self, OfferError};
+use crate::bundles::staging::{Staging, StagingError};
+use crate::store::{StoreError, bundles};
+
+/// Why a push is not taken; the desk reads it as a sentence.
+#[derive(Debug, thiserror::Error)]
+enum PushError {
+    #[error("another push is under way; try again in a minute")]
+    Busy,
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The desk broke the protocol: the connection is closed.
+    #[error(transparent)]
+    Protocol(#[from] Refusal),
+    #[error("the push broke off")]
+    BrokeOff,
+}
+
+/// Serves one push, then tells what becomes of the bundle until the desk goes.
+pub(super) async fn serve(connection: &Connection, shared: &Arc<Shared>, desk: &str) -> Result<(), Refusal> {
+    let opened = tokio::time::timeout(frames::PEER_TIMEOUT, connection.accept_bi()).await;
+    let Ok(Ok((mut send, mut recv))) = opened else { return Ok(()) };
+    // Before the announcement, so that the first outcome is not missed.
+    let outcomes = shared.outcomes.subscribe();
+    match take(&mut send, &mut recv, shared, desk).await {
+        Ok(header) => {
+            info!(desk, serial = %header.serial, indicators = header.indicators, "bundle accepted");
+            let connected = bundles::sensors_connected(&shared.parts.store).await.unwrap_or(0);
+            let accepted =
+                PushReply::Accepted { serial: header.serial, indicators: header.indicators, connected };
+            if frames::send(&mut send, &accepted).await? {
+                follow(connection, &mut send, outcomes).await?;
+            }
+            Ok(())
+        }
+        Err(PushError::Protocol(refusal)) => Err(refusal),
+        Err(PushError::BrokeOff) => {
+            shared.refusals.say(connection.remote_address(), desk, "the push broke off");
+            Ok(())
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            shared.refusals.say(connection.remote_address(), desk, &format!("push refused: {reason}"));
+            frames::send(&mut send, &PushReply::Refused { reason }).await?;
+            frames::finish(&mut send).await;
+            Ok(())
+        }
+    }
+}
+
+async fn take(
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+    shared: &Arc<Shared>,
+    desk: &str,
+) -> Result<BundleHeader, PushError> {
+    let Some(message) = frames::receive(recv).await? else { return Err(PushError::BrokeOff) };
+    let DeskMessage::Offer { files } = message else {
+        return Err(Refusal::Protocol("a push begins with an offer".into()).into());
+    };
+    let _one_at_a_time = shared.pushing.try_acquire().map_err(|_| PushError::Busy)?;
+    let state = shared.parts.state.clone();
+    let staged = tokio::task::spawn_blocking(move || {
+        let staging = Staging::new(&state)?;
+        let wanted = staging.take_over(&files, &state.repository())?;
+        Ok::<_, StagingError>((staging, wanted))
+    });
+    let (staging, wanted) = staged.await.map_err(|_| StoreError::Closed)??;
+    let paths = wanted.iter().map(|file| file.path.clone()).collect();
+    if !frames::send(send, &PushReply::Want { paths }).await? {
+        return Err(PushError::BrokeOff);
+    }
+    for file in &wanted {
+        receive_file(recv, &staging, file).await?;
+    }
+    let header = offered::offer(&shared.parts.state, &shared.parts.store, staging, desk.to_owned()).await?;
+    shared.offered.send_replace(header.serial);
+    Ok(header)
+}
+
+async fn receive_file(recv: &mut RecvStream, staging: &Staging, file: &OfferedFile) -> Result<(), PushError> {
+    let path = staging.path(&file.path);
+    let failed = |error| StagingError::File { path: path.clone(), error };
+    let mut written = tokio::fs::File::create_new(&path).await.map_err(failed)?;
+    let mut missing = file.bytes;
+    while missing > 0 {
+        let Some(message) = frames::receive(recv).await? else { return Err(PushError::BrokeOff) };
+        let DeskMessage::Chunk { bytes } = message else {
+            return Err(Refusal::Protocol("only the wanted files may follow an offer".into()).into());
+        };
+        let length = bytes.len() as u64;
+        if bytes.is_empty() || bytes.len() > CHUNK_BYTES_MAX || length > missing {
+            return Err(Refusal::Protocol(format!("a chunk of {length} bytes, {missing} are missing")).into());
+        }
+        written.write_all(&bytes).await.map_err(failed)?;
+        missing -= length;
+    }
+    written.sync_all().await.map_err(failed)?;
+    Ok(())
+}
+
+/// Forwards what becomes of bundles on sensors until the desk goes.
+async fn follow(
+    connection: &Connection,
+    send: &mut SendStream,
+    mut outcomes: broadcast::Receiver<SensorOutcome>,
+) -> Result<(), Refusal> {
+    loop {
+        let outcome = tokio::select! {
+            outcome = outcomes.recv() => outcome,
+            _ = connection.closed() => return Ok(()),
+        };
+        match outcome {
+            Ok(outcome) => {
+                if !frames::send(send, &progress(outcome)).await? {
+                    return Ok(());
+                }
+            }
+            // The desk reads too slowly: it misses some lines, the store has them all.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
+fn progress(outcome: SensorOutcome) -> PushReply {
+    let SensorOutcome { comune, agent, serial, outcome } = outcome;
+    let serial: Serial = serial;
+    PushReply::Progress { comune, agent, serial, outcome }
+}

@@ -1,0 +1,233 @@
+//! A sensor's connection: its session on the first stream, a fetch on every other. What the sensor sends is
+//! stored under the town and the sensor of its certificate, whatever a message says.
+
+use std::sync::Arc;
+
+use protocol::frame::{FrameDecoder, encode};
+use protocol::identity::{AgentId, ComuneId};
+use protocol::message::AgentMessage;
+use protocol::session::{CollectorEvent, CollectorSession, SessionLimits};
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use super::fetch;
+use super::frames::{self, PEER_TIMEOUT};
+use super::refusal::Refusal;
+use super::shared::{SensorOutcome, Shared};
+use super::writer::{Answer, Answers, Work};
+use crate::clock;
+use crate::store::sessions::{Greeting, Health, Spool};
+
+/// Bytes read from the stream at once.
+const CHUNK_BYTES: usize = 64 << 10;
+/// After trouble with the store a sensor comes back in so many seconds.
+const RETRY_SECONDS: u32 = 30;
+
+/// A sensor whose certificate was checked.
+#[derive(Clone, Debug)]
+pub(super) struct SensorPeer {
+    pub comune: ComuneId,
+    pub comune_name: String,
+    pub agent: AgentId,
+}
+
+/// Serves until the sensor goes or breaks the protocol.
+pub(super) async fn serve(
+    connection: &Connection,
+    shared: &Arc<Shared>,
+    sensor: &SensorPeer,
+) -> Result<(), Refusal> {
+    let Ok((send, recv)) = within(connection.accept_bi()).await? else { return Ok(()) };
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let mut session = Session {
+        machine: CollectorSession::new(SessionLimits::default()),
+        decoder: FrameDecoder::default(),
+        spool: None,
+        connection,
+        shared,
+        sensor,
+        answers,
+    };
+    session.run((send, recv), &mut answered).await
+}
+
+/// Notes that the connection is over; the store says "connected" until a sensor's last one is.
+pub(super) async fn part(connection: &Connection, shared: &Shared, sensor: &SensorPeer) {
+    let work = Work::Part { agent: sensor.agent, connection: connection.stable_id() };
+    let _writer_ended = shared.parts.to_writer.send(work).await;
+}
+
+async fn within<T>(waiting: impl Future<Output = T>) -> Result<T, Refusal> {
+    tokio::time::timeout(PEER_TIMEOUT, waiting)
+        .await
+        .map_err(|_| Refusal::Protocol("no stream was opened in time".into()))
+}
+
+struct Session<'a> {
+    machine: CollectorSession,
+    decoder: FrameDecoder,
+    /// Known with the greeting.
+    spool: Option<Spool>,
+    connection: &'a Connection,
+    shared: &'a Arc<Shared>,
+    sensor: &'a SensorPeer,
+    answers: Answers,
+}
+
+/// Whether a session goes on.
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    /// The sensor was told to come back later.
+    End,
+}
+
+impl Session<'_> {
+    async fn run(
+        &mut self,
+        (mut send, mut recv): (SendStream, RecvStream),
+        answered: &mut mpsc::UnboundedReceiver<Answer>,
+    ) -> Result<(), Refusal> {
+        let mut offered = self.shared.offered.subscribe();
+        let mut fetches = JoinSet::new();
+        loop {
+            if !self.transmit(&mut send).await? {
+                return Ok(());
+            }
+            tokio::select! {
+                chunk = recv.read_chunk(CHUNK_BYTES, true) => match chunk {
+                    Ok(Some(chunk)) => self.take_in(&chunk.bytes).await?,
+                    Ok(None) | Err(_) => return Ok(()),
+                },
+                Some(answer) = answered.recv() => {
+                    if self.handle_answer(answer) == Then::End {
+                        self.transmit(&mut send).await?;
+                        frames::finish(&mut send).await;
+                        return Err(Refusal::Overload("come back later".into()));
+                    }
+                }
+                changed = offered.changed() => {
+                    let serial = *offered.borrow_and_update();
+                    if changed.is_ok() {
+                        self.machine.handle_bundle_available(serial);
+                    }
+                }
+                stream = self.connection.accept_bi() => match stream {
+                    Ok(stream) => {
+                        let state = self.shared.parts.state.clone();
+                        fetches.spawn(async move { fetch::answer(stream, &state).await });
+                    }
+                    Err(_) => return Ok(()),
+                },
+                Some(fetched) = fetches.join_next(), if !fetches.is_empty() => {
+                    if let Ok(Err(refusal)) = fetched {
+                        return Err(refusal);
+                    }
+                }
+            }
+        }
+    }
+
+    /// `false` when the sensor is gone.
+    async fn transmit(&mut self, send: &mut SendStream) -> Result<bool, Refusal> {
+        while let Some(message) = self.machine.poll_transmit() {
+            let frame = encode(&message)?;
+            if !matches!(tokio::time::timeout(PEER_TIMEOUT, send.write_all(&frame)).await, Ok(Ok(()))) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn take_in(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.decoder.handle_bytes(bytes);
+        while let Some(message) = self.decoder.poll_message::<AgentMessage>()? {
+            self.machine
+                .handle_message(clock::now(), message)
+                .map_err(|error| Refusal::Protocol(error.to_string()))?;
+            while let Some(event) = self.machine.poll_event() {
+                self.hand_over(event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn hand_over(&mut self, event: CollectorEvent) -> Result<(), Refusal> {
+        let work = match event {
+            CollectorEvent::Hello { version, epoch, bundle, skew_micros } => {
+                info!(comune = %self.sensor.comune, agent = %self.sensor.agent, %version, "sensor connected");
+                let spool = Spool { comune: self.sensor.comune.clone(), agent: self.sensor.agent, epoch };
+                self.spool = Some(spool.clone());
+                let address = self.connection.remote_address();
+                let address = std::net::SocketAddr::new(address.ip().to_canonical(), address.port());
+                Work::Greeting {
+                    spool,
+                    greeting: Greeting { version, bundle, skew_micros, address: address.to_string() },
+                    connection: self.connection.stable_id(),
+                    answers: self.answers.clone(),
+                }
+            }
+            CollectorEvent::Commit { first, records } => {
+                Work::Records { spool: self.spool()?, first, records, answers: self.answers.clone() }
+            }
+            CollectorEvent::Gap { from, to } => {
+                tracing::warn!(agent = %self.sensor.agent, from, to, "records of this sensor are lost");
+                Work::Gap { spool: self.spool()?, from, to, answers: self.answers.clone() }
+            }
+            CollectorEvent::Status { at, bundle, spooled, sources } => {
+                let skew_micros = at.micros_since(clock::now());
+                let health = Health { bundle, spooled, skew_micros, sources };
+                Work::Health { agent: self.sensor.agent, health }
+            }
+            CollectorEvent::Bundle { serial, outcome } => {
+                self.tell_desks(serial, &outcome);
+                Work::Outcome { agent: self.sensor.agent, serial, outcome }
+            }
+        };
+        let sent = self.shared.parts.to_writer.send(work).await;
+        sent.map_err(|_| Refusal::GoingAway)
+    }
+
+    fn spool(&self) -> Result<Spool, Refusal> {
+        self.spool.clone().ok_or_else(|| Refusal::Protocol("records before the greeting".into()))
+    }
+
+    fn tell_desks(&self, serial: protocol::Serial, outcome: &protocol::message::BundleOutcome) {
+        let agent = self.sensor.agent;
+        match outcome {
+            protocol::message::BundleOutcome::Refused { reason } => {
+                tracing::warn!(comune = %self.sensor.comune, %agent, %serial, reason = ?reason, "bundle refused by a sensor");
+            }
+            outcome => info!(comune = %self.sensor.comune, %agent, %serial, ?outcome, "bundle on a sensor"),
+        }
+        let _nobody_follows = self.shared.outcomes.send(SensorOutcome {
+            comune: self.sensor.comune_name.clone(),
+            agent: agent.to_string(),
+            serial,
+            outcome: outcome.clone(),
+        });
+    }
+
+    fn handle_answer(&mut self, answer: Answer) -> Then {
+        match answer {
+            Answer::Stored(stored) => {
+                self.machine.handle_stored(clock::now(), stored);
+                let offered = *self.shared.offered.borrow();
+                if offered.0 > 0 {
+                    self.machine.handle_bundle_available(offered);
+                }
+                Then::GoOn
+            }
+            Answer::Committed(up_to) => {
+                self.machine.handle_committed(up_to);
+                Then::GoOn
+            }
+            Answer::Failed(reason) => {
+                self.machine.handle_overload(RETRY_SECONDS, reason);
+                Then::End
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What every connection of the ingest works with.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use protocol::Serial;
+use protocol::message::BundleOutcome;
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+
+use super::IngestError;
+use super::enrolment::WrongCodes;
+use super::refusal::{Refusal, RefusalLog};
+use super::writer::Work;
+use crate::authority::Authority;
+use crate::bundles::offered;
+use crate::folders::StateFolder;
+use crate::store::{Store, bundles};
+
+/// Outcomes that a following desk may be behind.
+const OUTCOMES_QUEUED_MAX: usize = 1024;
+
+/// Serials of certificates that were taken back, with the reason.
+pub(super) type Revoked = Arc<HashMap<String, String>>;
+
+/// What became of a bundle on one sensor, for desks that follow.
+#[derive(Clone, Debug)]
+pub(super) struct SensorOutcome {
+    pub comune: String,
+    pub agent: String,
+    pub serial: Serial,
+    pub outcome: BundleOutcome,
+}
+
+/// What is made before the first connection.
+pub(super) struct Parts {
+    pub store: Store,
+    pub state: StateFolder,
+    pub authority: Authority,
+    pub public_addresses: Vec<String>,
+    pub to_writer: mpsc::Sender<Work>,
+    pub revoked: watch::Receiver<Revoked>,
+}
+
+/// What every connection works with.
+pub(super) struct Shared {
+    pub parts: Parts,
+    /// Newest bundle that is offered; set again when only its signatures were renewed.
+    pub offered: watch::Sender<Serial>,
+    pub outcomes: broadcast::Sender<SensorOutcome>,
+    /// One push at a time.
+    pub pushing: Semaphore,
+    pub wrong_codes: Mutex<WrongCodes>,
+    pub refusals: RefusalLog,
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Shared {
+    pub async fn new(parts: Parts, stopping: watch::Receiver<bool>) -> Result<Self, IngestError> {
+        offered::make_folders(&parts.state)
+            .map_err(|error| IngestError::Folder { path: parts.state.path().into(), error })?;
+        offered::remove_all_but_offered(&parts.state);
+        let newest = bundles::newest(&parts.store).await?;
+        Ok(Self {
+            parts,
+            offered: watch::Sender::new(newest),
+            outcomes: broadcast::Sender::new(OUTCOMES_QUEUED_MAX),
+            pushing: Semaphore::new(1),
+            wrong_codes: Mutex::default(),
+            refusals: RefusalLog::default(),
+            stopping,
+        })
+    }
+
+    /// Returns when the collector stops or this certificate is taken back, with the word for the peer.
+    pub async fn until_unwelcome(&self, serial: &str) -> Refusal {
+        let mut revoked = self.parts.revoked.clone();
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            found = revoked.wait_for(|revoked| revoked.contains_key(serial)) => {
+                let reason = found.ok().and_then(|revoked| revoked.get(serial).cloned());
+                Refusal::Revoked { reason: reason.unwrap_or_default() }
+            }
+            _ = stopping.wait_for(|stopping| *stopping) => Refusal::GoingAway,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Bundles that were verified, and their indicators as the hit pages show them.
+
+use protocol::{BundleHeader, Indicator, Serial};
+use rusqlite::{Connection, params};
+
+use super::{Store, StoreError, audit};
+use crate::clock;
+
+/// The newest bundle that was taken, 0 for none.
+pub(crate) async fn newest(store: &Store) -> Result<Serial, StoreError> {
+    store.read(newest_serial).await
+}
+
+fn newest_serial(connection: &Connection) -> Result<Serial, StoreError> {
+    let serial: i64 =
+        connection.query_row("SELECT coalesce(max(serial), 0) FROM bundle", [], |row| row.get(0))?;
+    Ok(Serial(u64::try_from(serial).unwrap_or(0)))
+}
+
+/// Stores some indicators of a bundle; doing it again changes nothing.
+pub(crate) async fn keep_indicators(
+    store: &Store,
+    serial: Serial,
+    indicators: Vec<Indicator>,
+) -> Result<(), StoreError> {
+    let serial = i64::try_from(serial.0).unwrap_or(i64::MAX);
+    store
+        .write(move |transaction| {
+            let mut statement = transaction.prepare_cached(
+                "INSERT INTO indicator (id, json, first_bundle, last_bundle) VALUES (?1, ?2, ?3, ?3)
+                 ON CONFLICT (id) DO UPDATE SET json = excluded.json, last_bundle = max(last_bundle, ?3)",
+            )?;
+            for indicator in &indicators {
+                let json = serde_json::to_string(indicator)
+                    .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+                statement.execute(params![indicator.id, json, serial])?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Stores that a bundle was taken, after its indicators.
+pub(crate) async fn keep(store: &Store, header: BundleHeader, pushed_by: String) -> Result<(), StoreError> {
+    let now = clock::now().as_micros();
+    store
+        .write(move |transaction| {
+            let serial = i64::try_from(header.serial.0).unwrap_or(i64::MAX);
+            let indicators = i64::try_from(header.indicators).unwrap_or(i64::MAX);
+            transaction.execute(
+                "INSERT INTO bundle (serial, issuer, created_at, received_at, indicators, pushed_by)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (serial) DO NOTHING",
+                params![serial, header.issuer, header.created.as_micros(), now, indicators, pushed_by],
+            )?;
+            audit::record(transaction, &pushed_by, "push bundle", &header.serial.to_string())
+        })
+        .await
+}
+
+/// How many sensors are connected.
+pub(crate) async fn sensors_connected(store: &Store) -> Result<u64, StoreError> {
+    store
+        .read(|connection| {
+            let sql = "SELECT count(*) FROM agent WHERE connected != 0";
+            let connected: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+            Ok(u64::try_from(connected).unwrap_or(0))
+        })
+        .await
+}

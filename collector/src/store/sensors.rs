@@ -1,0 +1,327 @@
+//! Towns, invitations, sensors and certificates: who may connect.
+
+use protocol::enrolment::EnrolRefusal;
+use protocol::identity::{AgentId, ComuneId};
+use protocol::{Identity, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+
+use super::{Store, StoreError, audit};
+use crate::authority::Issued;
+use crate::clock;
+
+/// An invitation to be stored.
+#[derive(Clone, Debug)]
+pub struct NewInvitation {
+    /// The town's name as typed.
+    pub name: String,
+    /// Its identifier.
+    pub comune: ComuneId,
+    /// SHA-256 of the secret, hexadecimal.
+    pub secret_sha256: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// Stores an invitation and, with the first one, its town. Gives the name back that another town of the same
+/// identifier has, and then stores nothing.
+pub(crate) async fn invite(store: &Store, new: NewInvitation) -> Result<Option<String>, StoreError> {
+    let now = clock::now().as_micros();
+    store
+        .write(move |transaction| {
+            let id = new.comune.as_str();
+            let known: Option<String> = transaction
+                .query_row("SELECT name FROM comune WHERE id = ?1", [id], |row| row.get(0))
+                .optional()?;
+            match known {
+                Some(name) if name != new.name => return Ok(Some(name)),
+                Some(_) => {}
+                None => {
+                    let sql = "INSERT INTO comune (id, name, created_at) VALUES (?1, ?2, ?3)";
+                    transaction.execute(sql, params![id, new.name, now])?;
+                }
+            }
+            transaction.execute(
+                "INSERT INTO invitation (secret_sha256, comune, created_at, expires_at) VALUES (?1, ?2, ?3, ?4)",
+                params![new.secret_sha256, id, now, new.expires_at.as_micros()],
+            )?;
+            audit::record(transaction, "command line", "invite", id)?;
+            Ok(None)
+        })
+        .await
+}
+
+/// A sensor that asks to be enrolled.
+#[derive(Clone, Debug)]
+pub struct Applicant {
+    /// SHA-256 of the code's secret, hexadecimal.
+    pub secret_sha256: String,
+    /// The gateway's host name.
+    pub host_name: String,
+    /// The agent's program version.
+    pub version: String,
+}
+
+/// A sensor that was enrolled.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// Its identifier.
+    pub agent: AgentId,
+    /// The town's name.
+    pub comune: String,
+    /// Its certificate.
+    pub issued: Issued,
+}
+
+/// Uses an invitation up and stores the sensor with the certificate that `issue` signs for it: all or nothing.
+pub(crate) async fn enrol(
+    store: &Store,
+    applicant: Applicant,
+    agent: AgentId,
+    issue: impl FnOnce(&Identity) -> Result<Issued, StoreError> + Send + 'static,
+) -> Result<Result<Enrolled, EnrolRefusal>, StoreError> {
+    let now = clock::now().as_micros();
+    store
+        .write(move |transaction| {
+            let comune = match use_invitation(transaction, &applicant.secret_sha256, now)? {
+                Ok(comune) => comune,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let identity = Identity::Agent { comune: comune.id.clone(), agent };
+            let issued = issue(&identity)?;
+            transaction.execute(
+                "INSERT INTO agent (id, comune, host_name, version, enrolled_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![agent.to_string(), comune.id.as_str(), applicant.host_name, applicant.version, now],
+            )?;
+            insert_certificate(transaction, &identity, &issued, now)?;
+            audit::record(transaction, "enrolment", "enrol", &identity.to_string())?;
+            Ok(Ok(Enrolled { agent, comune: comune.name, issued }))
+        })
+        .await
+}
+
+struct InvitingTown {
+    id: ComuneId,
+    name: String,
+}
+
+fn use_invitation(
+    transaction: &Transaction<'_>,
+    secret_sha256: &str,
+    now: i64,
+) -> Result<Result<InvitingTown, EnrolRefusal>, StoreError> {
+    let found = transaction
+        .query_row(
+            "SELECT c.id, c.name, i.expires_at, i.used_at FROM invitation i JOIN comune c ON c.id = i.comune
+             WHERE i.secret_sha256 = ?1",
+            [secret_sha256],
+            |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, Option<i64>>(3)?,
+                ))
+            },
+        )
+        .optional()?;
+    let Some((id, name, expires_at, used_at)) = found else { return Ok(Err(EnrolRefusal::Unknown)) };
+    if used_at.is_some() {
+        return Ok(Err(EnrolRefusal::Used));
+    }
+    if expires_at <= now {
+        return Ok(Err(EnrolRefusal::Expired));
+    }
+    transaction.execute(
+        "UPDATE invitation SET used_at = ?2 WHERE secret_sha256 = ?1",
+        params![secret_sha256, now],
+    )?;
+    let id = id.parse().map_err(|_| StoreError::Unreadable(format!("town {id}")))?;
+    Ok(Ok(InvitingTown { id, name }))
+}
+
+fn insert_certificate(
+    connection: &Connection,
+    identity: &Identity,
+    issued: &Issued,
+    now: i64,
+) -> Result<(), StoreError> {
+    let agent = match identity {
+        Identity::Agent { agent, .. } => Some(agent.to_string()),
+        Identity::Desk { .. } => None,
+    };
+    connection.execute(
+        "INSERT INTO certificate (serial, identity, agent, issued_at, not_after) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![issued.serial, identity.to_string(), agent, now, issued.not_after.as_micros()],
+    )?;
+    Ok(())
+}
+
+/// Stores a desk's certificate.
+pub(crate) async fn admit_desk(store: &Store, desk: Identity, issued: Issued) -> Result<(), StoreError> {
+    let now = clock::now().as_micros();
+    store
+        .write(move |transaction| {
+            insert_certificate(transaction, &desk, &issued, now)?;
+            audit::record(transaction, "command line", "admit desk", &desk.to_string())
+        })
+        .await
+}
+
+/// What the store says about a certificate that a peer showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Issued here and not taken back.
+    Good {
+        /// The town's name, for logs; empty for a desk.
+        comune: String,
+    },
+    /// Taken back.
+    Revoked {
+        /// Why.
+        reason: String,
+    },
+    /// Not in the store, or issued to somebody else: the store was restored from before it was issued.
+    Unknown,
+}
+
+/// Looks a certificate up.
+pub(crate) async fn standing(
+    store: &Store,
+    serial: String,
+    identity: &Identity,
+) -> Result<Standing, StoreError> {
+    let identity = identity.to_string();
+    store
+        .read(move |connection| {
+            let found = connection
+                .prepare_cached(
+                    "SELECT t.identity, t.revoked_at, t.revoked_reason, c.name FROM certificate t
+                     LEFT JOIN agent a ON a.id = t.agent LEFT JOIN comune c ON c.id = a.comune
+                     WHERE t.serial = ?1",
+                )?
+                .query_row([serial], |row| {
+                    Ok((
+                        row.get::<_, String>(0)?,
+                        row.get::<_, Option<i64>>(1)?,
+                        row.get::<_, String>(2)?,
+                        row.get::<_, Option<String>>(3)?,
+                    ))
+                })
+                .optional()?;
+            Ok(match found {
+                Some((stored, ..)) if stored != identity => Standing::Unknown,
+                Some((_, Some(_), reason, _)) => Standing::Revoked { reason },
+                Some((_, None, _, comune)) => Standing::Good { comune: comune.unwrap_or_default() },
+                None => Standing::Unknown,
+            })
+        })
+        .await
+}
+
+/// Serials of all certificates that were taken back, with the reason.
+pub(crate) async fn revoked(store: &Store) -> Result<Vec<(String, String)>, StoreError> {
+    store
+        .read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT serial, revoked_reason FROM certificate WHERE revoked_at IS NOT NULL",
+            )?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+}
+
+/// Takes all certificates of an identity back. Gives the number of those that were good until now.
+pub(crate) async fn revoke(store: &Store, identity: String, reason: String) -> Result<usize, StoreError> {
+    let now = clock::now().as_micros();
+    store
+        .write(move |transaction| {
+            let changed = transaction.execute(
+                "UPDATE certificate SET revoked_at = ?2, revoked_reason = ?3
+                 WHERE identity = ?1 AND revoked_at IS NULL",
+                params![identity, now, reason],
+            )?;
+            audit::record(transaction, "command line", "revoke", &identity)?;
+            Ok(changed)
+        })
+        .await
+}
+
+/// Identities that begin as asked: a sensor by its identifier or the beginning of it, a desk by its name.
+pub(crate) async fn identities(store: &Store, asked: String) -> Result<Vec<String>, StoreError> {
+    store
+        .read(move |connection| {
+            let mut statement = connection.prepare(
+                "SELECT DISTINCT identity FROM certificate
+                 WHERE substr(agent, 1, length(?1)) = ?1 OR identity = 'urn:vedetta:desk:' || ?1
+                 ORDER BY identity",
+            )?;
+            let rows = statement.query_map([asked], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+}
+
+/// One sensor, for a list.
+#[derive(Debug, serde::Serialize)]
+pub struct SensorRow {
+    /// Identifier.
+    pub agent: String,
+    /// The town's identifier.
+    pub comune: String,
+    /// The town's name.
+    pub comune_name: String,
+    /// The gateway.
+    pub host_name: String,
+    /// Program version.
+    pub version: String,
+    /// Whether a session is open.
+    pub connected: bool,
+    /// Whether all its certificates were taken back.
+    pub revoked: bool,
+    /// When it was enrolled.
+    pub enrolled_at: Timestamp,
+    /// When it was last heard.
+    pub last_seen_at: Option<Timestamp>,
+    /// Serial of the bundle in force.
+    pub bundle: i64,
+    /// Records that wait on it.
+    pub spooled: i64,
+    /// Its clock minus the collector's, in microseconds.
+    pub skew_micros: i64,
+    /// Hits stored.
+    pub hits: i64,
+}
+
+/// All sensors by town.
+pub(crate) async fn list(store: &Store) -> Result<Vec<SensorRow>, StoreError> {
+    store
+        .read(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT a.id, a.comune, c.name, a.host_name, a.version, a.connected != 0,
+                        NOT EXISTS (SELECT 1 FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL),
+                        a.enrolled_at, a.last_seen_at, a.bundle_in_force, a.spooled, a.skew_micros,
+                        (SELECT count(*) FROM hit h WHERE h.agent = a.id)
+                 FROM agent a JOIN comune c ON c.id = a.comune ORDER BY c.name, a.enrolled_at",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(SensorRow {
+                    agent: row.get(0)?,
+                    comune: row.get(1)?,
+                    comune_name: row.get(2)?,
+                    host_name: row.get(3)?,
+                    version: row.get(4)?,
+                    connected: row.get(5)?,
+                    revoked: row.get(6)?,
+                    enrolled_at: Timestamp::from_micros(row.get(7)?),
+                    last_seen_at: row.get::<_, Option<i64>>(8)?.map(Timestamp::from_micros),
+                    bundle: row.get(9)?,
+                    spooled: row.get(10)?,
+                    skew_micros: row.get(11)?,
+                    hits: row.get(12)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+}

@@ -1,0 +1,329 @@
+//! What a sensor's session writes: its state, its hits, what it lost, and how far each spool is stored.
+//!
+//! `progress` is the truth about a spool: records up to it are in the store or known to be lost, and are never
+//! written twice, however often they are sent.
+
+use protocol::hit::evidence;
+use protocol::identity::{AgentId, ComuneId, Epoch};
+use protocol::message::{BundleOutcome, Loss, LossReason, Record, SourceStatus};
+use protocol::{Hit, Serial, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+
+use super::{StoreError, origins};
+
+/// The sensor and its spool, as the certificate and the greeting say.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Spool {
+    pub comune: ComuneId,
+    pub agent: AgentId,
+    pub epoch: Epoch,
+}
+
+/// What a greeting says.
+#[derive(Clone, Debug)]
+pub(crate) struct Greeting {
+    pub version: String,
+    pub bundle: Serial,
+    pub skew_micros: i64,
+    pub address: String,
+}
+
+/// A sensor's health.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    pub bundle: Serial,
+    pub spooled: u64,
+    pub skew_micros: i64,
+    pub sources: Vec<SourceStatus>,
+}
+
+/// Longest text of an agent that is kept, in bytes.
+const TEXT_BYTES_MAX: usize = 256;
+/// Sources of one agent that are kept.
+const SOURCES_MAX: usize = 256;
+/// Further indicators of one hit that are kept.
+const ALSO_MAX: usize = 64;
+
+/// Notes a session's beginning and gives what is stored of the spool.
+pub(crate) fn greet(
+    transaction: &Transaction<'_>,
+    spool: &Spool,
+    greeting: &Greeting,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    transaction
+        .prepare_cached(
+            "UPDATE agent SET connected = 1, last_seen_at = ?2, version = ?3, address = ?4, skew_micros = ?5,
+                bundle_in_force = ?6 WHERE id = ?1",
+        )?
+        .execute(params![
+            spool.agent.to_string(),
+            now.as_micros(),
+            clipped(&greeting.version),
+            greeting.address,
+            greeting.skew_micros,
+            stored_number(greeting.bundle.0)
+        ])?;
+    stored(transaction, spool)
+}
+
+/// Notes that no session of a sensor is open any more.
+pub(crate) fn part(transaction: &Transaction<'_>, agent: AgentId) -> Result<(), StoreError> {
+    let sql = "UPDATE agent SET connected = 0 WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute([agent.to_string()])?;
+    Ok(())
+}
+
+/// After a start no session is open, whatever a crash left behind.
+pub(crate) async fn part_all(store: &super::Store) -> Result<(), StoreError> {
+    store
+        .write(|transaction| {
+            transaction.execute("UPDATE agent SET connected = 0 WHERE connected != 0", [])?;
+            Ok(())
+        })
+        .await
+}
+
+/// Writes a sensor's health.
+pub(crate) fn keep_health(
+    transaction: &Transaction<'_>,
+    agent: AgentId,
+    health: &Health,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sources: Vec<SourceStatus> = health.sources.iter().take(SOURCES_MAX).map(clipped_source).collect();
+    let sources = serde_json::to_string(&sources).unwrap_or_else(|_| "[]".to_owned());
+    transaction
+        .prepare_cached(
+            "UPDATE agent SET last_seen_at = ?2, bundle_in_force = ?3, spooled = ?4, skew_micros = ?5,
+                sources = ?6 WHERE id = ?1",
+        )?
+        .execute(params![
+            agent.to_string(),
+            now.as_micros(),
+            stored_number(health.bundle.0),
+            stored_number(health.spooled),
+            health.skew_micros,
+            sources
+        ])?;
+    Ok(())
+}
+
+/// Writes what became of an offered bundle.
+pub(crate) fn keep_outcome(
+    transaction: &Transaction<'_>,
+    agent: AgentId,
+    serial: Serial,
+    outcome: &BundleOutcome,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (word, reason) = match outcome {
+        BundleOutcome::Fetched => ("fetched", String::new()),
+        BundleOutcome::Applied { .. } => ("applied", String::new()),
+        BundleOutcome::Refused { reason } => ("refused", clipped(reason)),
+        BundleOutcome::Unknown => return Ok(()),
+    };
+    transaction
+        .prepare_cached(
+            "UPDATE agent SET last_seen_at = ?5, bundle_at = ?5, bundle_offered = ?2, bundle_outcome = ?3,
+                bundle_reason = ?4,
+                bundle_in_force = CASE WHEN ?3 = 'applied' THEN ?2 ELSE bundle_in_force END WHERE id = ?1",
+        )?
+        .execute(params![agent.to_string(), stored_number(serial.0), word, reason, now.as_micros()])?;
+    Ok(())
+}
+
+/// Stores records that follow what is stored; those that are stored already are passed over. Gives the rows
+/// of the hits that are new or have a higher count, or `None`, and does nothing, when records before these
+/// are missing: their commit failed, so that nothing after them may be acknowledged.
+pub(crate) fn keep_records(
+    transaction: &Transaction<'_>,
+    spool: &Spool,
+    first: u64,
+    records: &[Record],
+    now: Timestamp,
+) -> Result<Option<Vec<i64>>, StoreError> {
+    let stored = stored(transaction, spool)?;
+    if first > stored + 1 {
+        return Ok(None);
+    }
+    let mut rows = Vec::new();
+    let mut last = stored;
+    for (sequence, record) in (first..).zip(records) {
+        if sequence <= stored {
+            continue;
+        }
+        last = sequence;
+        match record {
+            Record::Hit(hit) => rows.push(keep_hit(transaction, spool, hit, now)?),
+            Record::Loss(loss) => keep_loss(transaction, spool, loss, now)?,
+            Record::Unknown => {}
+        }
+    }
+    advance(transaction, spool, last)?;
+    let sql = "UPDATE agent SET last_seen_at = ?2 WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![spool.agent.to_string(), now.as_micros()])?;
+    Ok(Some(rows))
+}
+
+/// Stores that records are gone for good, once. `false` when records before them are missing.
+pub(crate) fn keep_gap(
+    transaction: &Transaction<'_>,
+    spool: &Spool,
+    from: u64,
+    to: u64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let stored = stored(transaction, spool)?;
+    if from > stored + 1 {
+        return Ok(false);
+    }
+    if to > stored {
+        transaction
+            .prepare_cached("INSERT INTO loss (agent, noticed_at, count, reason) VALUES (?1, ?2, ?3, 'gap')")?
+            .execute(params![spool.agent.to_string(), now.as_micros(), stored_number(to - stored)])?;
+        advance(transaction, spool, to)?;
+    }
+    Ok(true)
+}
+
+fn stored(connection: &Connection, spool: &Spool) -> Result<u64, StoreError> {
+    let stored: Option<i64> = connection
+        .prepare_cached("SELECT stored FROM progress WHERE agent = ?1 AND epoch = ?2")?
+        .query_row(params![spool.agent.to_string(), spool.epoch.to_string()], |row| row.get(0))
+        .optional()?;
+    Ok(stored.and_then(|stored| u64::try_from(stored).ok()).unwrap_or(0))
+}
+
+fn advance(transaction: &Transaction<'_>, spool: &Spool, stored: u64) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO progress (agent, epoch, stored) VALUES (?1, ?2, ?3)
+             ON CONFLICT (agent, epoch) DO UPDATE SET stored = max(stored, excluded.stored)",
+        )?
+        .execute(params![spool.agent.to_string(), spool.epoch.to_string(), stored_number(stored)])?;
+    Ok(())
+}
+
+fn keep_loss(
+    transaction: &Transaction<'_>,
+    spool: &Spool,
+    loss: &Loss,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let reason = match loss.reason {
+        LossReason::SpoolFull => "spool_full",
+        LossReason::SpoolDamaged => "spool_damaged",
+        LossReason::LogTruncated => "log_truncated",
+        LossReason::PacketsDropped => "packets_dropped",
+        LossReason::Other => "other",
+    };
+    transaction
+        .prepare_cached(
+            "INSERT INTO loss (agent, noticed_at, count, reason, first_at, last_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            spool.agent.to_string(),
+            now.as_micros(),
+            stored_number(loss.count),
+            reason,
+            loss.first_at.as_micros(),
+            loss.last_at.as_micros()
+        ])?;
+    Ok(())
+}
+
+/// Stores a hit under the town of the certificate. A `HitId` is stored once; a repeat raises its count.
+fn keep_hit(
+    transaction: &Transaction<'_>,
+    spool: &Spool,
+    hit: &Hit,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let hit = clipped_hit(hit);
+    let json = serde_json::to_string(&hit).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    let (agent, comune) = (spool.agent.to_string(), spool.comune.as_str());
+    let inserted = transaction
+        .prepare_cached(
+            "INSERT INTO hit (comune, agent, hit_id, at, last_at, received_at, count, direction, kind, value,
+                seen_in, indicator, bundle, host, remote, input, evidence, hit_json)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+             ON CONFLICT (agent, hit_id) DO NOTHING",
+        )?
+        .execute(params![
+            comune,
+            agent,
+            hit.hit_id.to_string(),
+            hit.at.as_micros(),
+            hit.last_at.as_micros(),
+            now.as_micros(),
+            stored_number(hit.count),
+            hit.direction.as_str(),
+            hit.observable.kind().as_str(),
+            hit.observable.to_string(),
+            hit.seen_in.as_str(),
+            hit.indicator,
+            stored_number(hit.bundle.0),
+            hit.host.map(|address| address.to_string()),
+            hit.remote.map(|address| address.to_string()),
+            hit.input,
+            hit.evidence,
+            json
+        ])?;
+    if inserted > 0 {
+        let row = transaction.last_insert_rowid();
+        origins::count_hit(transaction, comune, &hit)?;
+        return Ok(row);
+    }
+    let row = transaction
+        .prepare_cached(
+            "UPDATE hit SET
+                hit_json = CASE WHEN ?3 > count THEN ?5 ELSE hit_json END,
+                count = max(count, ?3), last_at = max(last_at, ?4)
+             WHERE agent = ?1 AND hit_id = ?2 RETURNING id",
+        )?
+        .query_row(
+            params![agent, hit.hit_id.to_string(), stored_number(hit.count), hit.last_at.as_micros(), json],
+            |row| row.get(0),
+        )?;
+    origins::extend(transaction, comune, &hit)?;
+    Ok(row)
+}
+
+/// A hit with its free texts cut and cleaned: a sensor in foreign hands may send anything.
+fn clipped_hit(hit: &Hit) -> Hit {
+    let mut hit = hit.clone();
+    hit.input = clipped(&hit.input);
+    hit.indicator = clipped(&hit.indicator);
+    hit.also.truncate(ALSO_MAX);
+    hit.also = hit.also.iter().map(|indicator| clipped(indicator)).collect();
+    hit.evidence = evidence(hit.evidence.as_bytes());
+    hit.count = hit.count.max(1);
+    hit.last_at = hit.last_at.max(hit.at);
+    hit
+}
+
+fn clipped_source(source: &SourceStatus) -> SourceStatus {
+    SourceStatus {
+        name: clipped(&source.name),
+        kind: clipped(&source.kind),
+        trouble: clipped(&source.trouble),
+        ..source.clone()
+    }
+}
+
+fn clipped(text: &str) -> String {
+    let mut text = evidence(text.as_bytes());
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// SQLite's integers are signed: what is above their range is stored as their largest.
+fn stored_number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
