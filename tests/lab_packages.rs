@@ -39,11 +39,11 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
     let debian = Container::boot("vedetta-pacchetti", folder.path(), &cache)?;
     let shell = |line: &str| debian.shell(line).with_context(|| format!("in the container: {line}"));
 
-    std::fs::create_dir_all(debian.root().join("root/packages"))?;
+    std::fs::create_dir_all(debian.root().join("srv/packages"))?;
     for package in packages()? {
-        std::fs::copy(&package, debian.root().join("root/packages").join(package.file_name().unwrap()))?;
+        std::fs::copy(&package, debian.root().join("srv/packages").join(package.file_name().unwrap()))?;
     }
-    let said = shell("dpkg --install /root/packages/*.deb 2>&1")?;
+    let said = shell("dpkg --install /srv/packages/*.deb 2>&1")?;
     assert!(said.contains("enrol"), "the agent's package says what is left to do:\n{said}");
     assert_eq!(
         shell("systemctl is-active vedetta-agent || true")?.trim(),
@@ -100,24 +100,24 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
 
 type Shell<'a> = dyn Fn(&str) -> anyhow::Result<String> + 'a;
 
-/// What the postinst of vedetta-collector says, with the desk in a folder of root's.
+/// What the postinst of vedetta-collector says, with the desk in a folder of its own.
 fn set_up_centre(shell: &Shell<'_>) -> anyhow::Result<()> {
     let collector = "runuser -u vedetta-collector -- vedetta-collector";
     shell("echo 'una frase abbastanza lunga' >/tmp/password && chmod 644 /tmp/password")?;
     shell(
-        "cd /root && vedetta-cosc keygen --out keys && cp keys/1.root.json /tmp/ && chmod 644 /tmp/1.root.json",
+        "cd /srv && vedetta-cosc keygen --out keys && cp keys/1.root.json /tmp/ && chmod 644 /tmp/1.root.json",
     )?;
     shell(&format!(
         "{collector} init --host 127.0.0.1 --operator turno --operator-password-file /tmp/password --cosc-root /tmp/1.root.json"
     ))?;
     shell("systemctl start vedetta-collector")?;
     shell(
-        "cd /root && vedetta-cosc request --name cosc-esempio --out desk && cp desk/desk.req.pem /tmp/ && chmod 644 /tmp/desk.req.pem",
+        "cd /srv && vedetta-cosc request --name cosc-esempio --out desk && cp desk/desk.req.pem /tmp/ && chmod 644 /tmp/desk.req.pem",
     )?;
-    shell(&format!("{collector} admit-desk /tmp/desk.req.pem --name cosc-esempio >/root/desk/chain.pem"))?;
-    shell(&format!("printf '%s\\n' {NAME} {ADDRESS} >/root/values.txt"))?;
+    shell(&format!("{collector} admit-desk /tmp/desk.req.pem --name cosc-esempio >/srv/desk/chain.pem"))?;
+    shell(&format!("printf '%s\\n' {NAME} {ADDRESS} >/srv/values.txt"))?;
     shell(
-        "cd /root && vedetta-cosc bundle --issuer cosc-esempio --serial 1 --out b.zst values.txt \
+        "cd /srv && vedetta-cosc bundle --issuer cosc-esempio --serial 1 --out b.zst values.txt \
          && vedetta-cosc sign --keys keys --repository repository b.zst \
          && vedetta-cosc push --collector 127.0.0.1:4740 --identity desk --repository repository",
     )?;

@@ -10,7 +10,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("quinn", &["agent/src/uplink", "agent/src/enrol", "collector/src/ingest", "cosc/src/push"]),
     ("rustls", TLS),
     ("rustls_pki_types", TLS),
-    ("rcgen", &["agent/src/enrol", "collector/src/authority", "cosc/src/request", "tests/"]),
+    ("rcgen", &["agent/src/enrol", "collector/src/authority", "cosc/src/request", "cosc/src/keys", "tests/"]),
     ("rusqlite", &["collector/src/store"]),
     ("axum", &["collector/src/console"]),
     ("axum_server", &["collector/src/console"]),
