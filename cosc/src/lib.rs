@@ -1,1 +1,12 @@
-#![allow(missing_docs)]
+//! The COSC's desk: reads indicator files, makes bundles, signs them with keys that need no network, and
+//! pushes the signed repository to a collector.
+
+pub mod bundle;
+pub mod cli;
+pub mod files;
+pub mod import;
+pub mod keys;
+pub mod push;
+pub mod repository;
+pub mod request;
+pub mod sign;

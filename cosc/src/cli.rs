@@ -1,0 +1,288 @@
+//! The command line of `vedetta-cosc`, and what each command prints.
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use protocol::{Severity, Timestamp, Tlp};
+
+use crate::import::{read, report};
+use crate::{bundle, keys, push, request, sign};
+
+/// Makes, signs and pushes what towns look for.
+#[derive(Debug, Parser)]
+#[command(name = "vedetta-cosc", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the keys that sign bundles, and the first root that names them
+    #[command(after_help = "Example:\n  vedetta-cosc keygen --out /media/ceremony/keys")]
+    Keygen {
+        /// Folder for the keys; made when it is not there, nothing in it is overwritten
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Read indicator files and show what would be looked for, without writing anything
+    #[command(after_help = "Reads plain lists, prose, tables (CSV), JSON Lines, MISP events, STIX 2.1, OpenIOC and bundles; \
+        defanged values too.\nExit status 1 when a file could not be read.\n\nExample:\n  \
+        vedetta-cosc import alert-0012.csv notes.txt\n  vedetta-cosc import --json alert-0012.csv > candidates.jsonl")]
+    Import {
+        /// One JSON object a line, with what was set aside
+        #[arg(long)]
+        json: bool,
+        /// Files; - is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Make a bundle of indicator files
+    #[command(after_help = "What the options say wins over what the files say. TLP:RED is refused.\n\nExample:\n  \
+        vedetta-cosc bundle --issuer cosc-esempio --repository repository --alert COSC-ESEMPIO-2026-0012 \\\n    \
+        --severity high --tlp amber --valid-days 60 --out bundle.jsonl.zst alert-0012.csv")]
+    Bundle(BundleArguments),
+    /// Sign a bundle into a repository, or renew what expires soon
+    #[command(after_help = "The repository is made when it is not there. Without targets.pem, --refresh still works.\n\n\
+        Example:\n  vedetta-cosc sign --keys /media/keys --repository repository bundle.jsonl.zst\n  \
+        vedetta-cosc sign --keys keys --repository repository --refresh")]
+    Sign {
+        /// Folder with the keys that keygen made
+        #[arg(long, value_name = "DIR")]
+        keys: PathBuf,
+        /// Folder of the signed repository
+        #[arg(long, value_name = "DIR")]
+        repository: PathBuf,
+        /// Renew timestamp and snapshot instead of signing a bundle
+        #[arg(long, conflicts_with = "bundle", required_unless_present = "bundle")]
+        refresh: bool,
+        /// The bundle
+        #[arg(value_name = "BUNDLE")]
+        bundle: Option<PathBuf>,
+    },
+    /// Make this desk's key and the request that a collector's operator admits
+    #[command(after_help = "Example:\n  vedetta-cosc request --name \"COSC Esempio\" --out identity")]
+    Request {
+        /// The desk's name
+        #[arg(long)]
+        name: String,
+        /// Folder for key and request; nothing in it is overwritten
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Push a signed repository to a collector, and watch the towns apply it
+    #[command(after_help = "Example:\n  vedetta-cosc push --collector collector.example:4740 --identity identity \\\n    \
+        --repository repository --follow --seconds 60")]
+    Push(PushArguments),
+}
+
+#[derive(Debug, Args)]
+struct BundleArguments {
+    /// The desk's name, such as cosc-esempio
+    #[arg(long)]
+    issuer: String,
+    /// The bundle to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The bundle's number
+    #[arg(long, value_name = "N")]
+    serial: Option<u64>,
+    /// Number the bundle one after the newest in this repository
+    #[arg(long, value_name = "DIR")]
+    repository: Option<PathBuf>,
+    /// The alert the indicators came with
+    #[arg(long, value_name = "REF")]
+    alert: Option<String>,
+    /// Malware, actor or campaign
+    #[arg(long)]
+    threat: Option<String>,
+    /// How bad a sighting is
+    #[arg(long)]
+    severity: Option<SeverityWord>,
+    /// Who may see the indicators (TLP 2.0)
+    #[arg(long)]
+    tlp: Option<TlpWord>,
+    /// Look for them this many days from this moment
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    valid_days: Option<u32>,
+    /// Files as for import; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct PushArguments {
+    /// The collector's address
+    #[arg(long, value_name = "HOST:PORT")]
+    collector: String,
+    /// Folder with desk.key and chain.pem
+    #[arg(long, value_name = "DIR")]
+    identity: PathBuf,
+    /// Folder of the signed repository
+    #[arg(long, value_name = "DIR")]
+    repository: PathBuf,
+    /// Stay and show what becomes of it in each town, until Ctrl-C
+    #[arg(long)]
+    follow: bool,
+    /// Stop following after this many seconds
+    #[arg(long, value_name = "N", requires = "follow")]
+    seconds: Option<u64>,
+    /// Print the collector's answers as JSON, one a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SeverityWord {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TlpWord {
+    Clear,
+    Green,
+    Amber,
+    #[value(name = "amber+strict")]
+    AmberStrict,
+    Red,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All was done.
+    Done,
+    /// Some input could not be read, or a collector refused; it was told.
+    Partly,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What kept it from being done, with what to do next.
+pub fn run(cli: Cli) -> Result<Outcome> {
+    match cli.command {
+        Command::Keygen { out } => println!("{}", keys::generate(&out)?),
+        Command::Import { json, files } => return run_import(json, &files),
+        Command::Bundle(arguments) => return run_bundle(arguments),
+        Command::Sign { keys, repository, bundle, .. } => {
+            let signing = match bundle {
+                Some(bundle) => sign::sign_bundle(&keys, &repository, &bundle)?,
+                None => sign::refresh(&keys, &repository)?,
+            };
+            println!(
+                "bundle {} is the newest in {}; signatures are good until {:.0} (renew before with sign --refresh)",
+                signing.serial,
+                repository.display(),
+                signing.expires
+            );
+        }
+        Command::Request { name, out } => println!("{}", request::make(&name, &out)?),
+        Command::Push(arguments) => {
+            let PushArguments { collector, identity, repository, follow, seconds, json } = arguments;
+            let follow = match (follow, seconds) {
+                (false, _) => push::Follow::No,
+                (true, None) => push::Follow::UntilStopped,
+                (true, Some(seconds)) => push::Follow::For(Duration::from_secs(seconds)),
+            };
+            return push::run(&collector, &identity, &repository, follow, push::Print::choose(json));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn run_import(json: bool, files: &[PathBuf]) -> Result<Outcome> {
+    let imported = read::files(files);
+    let out = io::BufWriter::new(io::stdout().lock());
+    let printed = if json { report::json(&imported, out) } else { report::list(&imported, out) };
+    ignore_closed_pipe(printed)?;
+    report::trouble(&imported, io::stderr().lock())?;
+    Ok(if imported.unread.is_empty() { Outcome::Done } else { Outcome::Partly })
+}
+
+fn run_bundle(arguments: BundleArguments) -> Result<Outcome> {
+    let imported = read::files(&arguments.files);
+    report::trouble(&imported, io::stderr().lock())?;
+    if !imported.unread.is_empty() {
+        anyhow::bail!("no bundle is written while a file cannot be read; leave it out, or make it readable");
+    }
+    let options = bundle::Options {
+        issuer: arguments.issuer,
+        serial: arguments.serial,
+        repository: arguments.repository,
+        alert: arguments.alert,
+        threat: arguments.threat,
+        severity: arguments.severity.map(|word| match word {
+            SeverityWord::Low => Severity::Low,
+            SeverityWord::Medium => Severity::Medium,
+            SeverityWord::High => Severity::High,
+            SeverityWord::Critical => Severity::Critical,
+        }),
+        tlp: arguments.tlp.map(|word| match word {
+            TlpWord::Clear => Tlp::Clear,
+            TlpWord::Green => Tlp::Green,
+            TlpWord::Amber => Tlp::Amber,
+            TlpWord::AmberStrict => Tlp::AmberStrict,
+            TlpWord::Red => Tlp::Red,
+        }),
+        valid_days: arguments.valid_days,
+    };
+    let now = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
+    let written = bundle::write(&imported, &options, now, &arguments.out)?;
+    let kinds: Vec<String> = written.kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    println!(
+        "bundle {} with {} indicators ({}) is in {}{}",
+        written.header.serial,
+        written.header.indicators,
+        kinds.join(", "),
+        arguments.out.display(),
+        if written.endless > 0 { format!("; {} of them never expire (see --valid-days)", written.endless) } else { String::new() },
+    );
+    Ok(Outcome::Done)
+}
+
+/// `| head` closes the pipe early, which is no error.
+fn ignore_closed_pipe(printed: io::Result<()>) -> io::Result<()> {
+    match printed {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+/// Whether a person watches standard error.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        command.build();
+        for subcommand in command.get_subcommands().filter(|it| it.get_name() != "help") {
+            let help = subcommand.clone().render_help().to_string();
+            assert!(help.contains("Example"), "{}", subcommand.get_name());
+        }
+    }
+
+    #[test]
+    fn signing_wants_a_bundle_or_refresh_but_not_both() {
+        let parse = |last: &[&str]| {
+            let words = ["vedetta-cosc", "sign", "--keys", "k", "--repository", "r"];
+            Cli::try_parse_from(words.iter().chain(last)).is_ok()
+        };
+        assert!(parse(&["b"]) && parse(&["--refresh"]));
+        assert!(!parse(&[]) && !parse(&["--refresh", "b"]));
+    }
+}

@@ -1,0 +1,202 @@
+//! Reads indicator files as they come: plain lists, prose, tables, MISP, STIX, OpenIOC, other JSON, bundles.
+//!
+//! Nothing is dropped silently: a value becomes a candidate, or is set aside with a reason and its place.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use protocol::{LookFor, Severity, Timestamp, Tlp};
+
+pub mod json;
+pub mod judge;
+pub mod misp;
+pub mod openioc;
+pub mod read;
+pub mod report;
+pub mod said;
+pub mod stix;
+pub mod table;
+pub mod text;
+
+/// Values that one import takes, read or set aside. More are refused as a whole, not cut.
+const VALUES_MAX: usize = 5_000_000;
+
+/// Where a value was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: String,
+    /// Its line from 1; 0 where a format has no lines.
+    pub line: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
+    }
+}
+
+/// How sure it is that a text was meant as an indicator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// In a field that holds indicators.
+    Named,
+    /// Alone on its line or in its cell.
+    Alone,
+    /// Somewhere in prose.
+    InText,
+}
+
+/// What the source says about a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Malware, actor or campaign.
+    pub threat: String,
+    /// How bad.
+    pub severity: Option<Severity>,
+    /// Who may see it.
+    pub tlp: Option<Tlp>,
+    /// 0 to 100.
+    pub confidence: Option<u8>,
+    /// From when.
+    pub valid_from: Option<Timestamp>,
+    /// Until when.
+    pub valid_until: Option<Timestamp>,
+    /// Alert reference.
+    pub alert: String,
+    /// Feed or sender.
+    pub source: String,
+}
+
+/// A value to look for.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The value.
+    pub look_for: LookFor,
+    /// Where it was first found.
+    pub place: Place,
+    /// How often it was found.
+    pub count: u64,
+    /// What the source says.
+    pub said: Said,
+}
+
+/// A value that is not looked for.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// As it was written.
+    pub text: String,
+    /// Its kind, when it has one.
+    pub kind: Option<&'static str>,
+    /// Why.
+    pub reason: String,
+    /// Where it was first found.
+    pub place: Place,
+    /// How often it was found.
+    pub count: u64,
+}
+
+/// All that was read from some files.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// Candidates in the order they were found.
+    pub accepted: Vec<Candidate>,
+    /// What was set aside or could not be read.
+    pub rejected: Vec<Rejected>,
+    /// Files that could not be read, with the reason.
+    pub unread: Vec<(String, String)>,
+    /// Parts of files that were passed over on purpose.
+    pub notes: Vec<String>,
+    accepted_at: HashMap<LookFor, usize>,
+    rejected_at: HashMap<(String, String), usize>,
+}
+
+/// The import has more values than [`Imported`] keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {VALUES_MAX} values; import fewer files at once")]
+pub struct TooMany;
+
+impl Imported {
+    /// Takes in a value; [`judge`] says whether it is a candidate.
+    ///
+    /// # Errors
+    /// When there are too many values.
+    pub fn handle_value(
+        &mut self,
+        look_for: LookFor,
+        found: Found,
+        place: &Place,
+        said: &Said,
+    ) -> Result<(), TooMany> {
+        if let Some(reason) = judge::set_aside(&look_for, found) {
+            let kind = Some(look_for.kind());
+            return self.reject(look_for.to_string(), kind, reason, place);
+        }
+        if let Some(known) = self.accepted_at.get(&look_for).and_then(|at| self.accepted.get_mut(*at)) {
+            known.count += 1;
+            known.said.complete(said);
+            return Ok(());
+        }
+        self.check_room()?;
+        self.accepted_at.insert(look_for.clone(), self.accepted.len());
+        self.accepted.push(Candidate { look_for, place: place.clone(), count: 1, said: said.clone() });
+        Ok(())
+    }
+
+    /// Sets a text aside.
+    ///
+    /// # Errors
+    /// When there are too many values.
+    pub fn reject(
+        &mut self,
+        text: String,
+        kind: Option<&'static str>,
+        reason: impl Into<String>,
+        place: &Place,
+    ) -> Result<(), TooMany> {
+        let reason = reason.into();
+        let key = (text.clone(), reason.clone());
+        if let Some(known) = self.rejected_at.get(&key).and_then(|at| self.rejected.get_mut(*at)) {
+            known.count += 1;
+            return Ok(());
+        }
+        self.check_room()?;
+        self.rejected_at.insert(key, self.rejected.len());
+        self.rejected.push(Rejected { text, kind, reason, place: place.clone(), count: 1 });
+        Ok(())
+    }
+
+    /// Remembers something to tell, once.
+    pub fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn check_room(&self) -> Result<(), TooMany> {
+        if self.accepted.len() + self.rejected.len() >= VALUES_MAX { Err(TooMany) } else { Ok(()) }
+    }
+}
+
+impl Said {
+    /// Fills what is still unknown from another mention of the same value; the stricter marking stays.
+    fn complete(&mut self, other: &Self) {
+        self.tlp = self.tlp.max(other.tlp);
+        self.severity = self.severity.or(other.severity);
+        self.confidence = self.confidence.or(other.confidence);
+        self.valid_from = self.valid_from.or(other.valid_from);
+        self.valid_until = self.valid_until.or(other.valid_until);
+        let texts = [
+            (&mut self.threat, &other.threat),
+            (&mut self.alert, &other.alert),
+            (&mut self.source, &other.source),
+        ];
+        for (mine, theirs) in texts.into_iter().filter(|(mine, _)| mine.is_empty()) {
+            mine.clone_from(theirs);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "import_tests.rs"]
+mod tests;

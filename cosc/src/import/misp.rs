@@ -1,0 +1,79 @@
+//! Reads MISP events: attributes alone and in objects, with the event's title, level and markings.
+
+use protocol::Severity;
+use serde_json::Value;
+
+use super::{Imported, Place, Said, TooMany, said, table};
+
+/// Attributes that describe the event and not what to look for.
+const REMARKS: [&str; 12] = [
+    "comment", "text", "link", "other", "datetime", "vulnerability", "threat-actor", "campaign-name", "attachment",
+    "counter", "port", "float",
+];
+
+/// The events of a document: one, a list of them, or the answer of a search.
+pub fn events(document: &Value) -> Option<Vec<&Value>> {
+    if let Some(event) = document.get("Event") {
+        return Some(vec![event]);
+    }
+    let has_attributes = |event: &Value| event.get("Attribute").is_some_and(Value::is_array);
+    if has_attributes(document) || document.get("Object").is_some_and(Value::is_array) {
+        return Some(vec![document]);
+    }
+    let list = document.get("response").unwrap_or(document).as_array()?;
+    let events: Vec<&Value> = list.iter().filter_map(|item| item.get("Event")).collect();
+    (!events.is_empty()).then_some(events)
+}
+
+/// Reads one event.
+///
+/// # Errors
+/// When there are too many values.
+pub fn read(event: &Value, place: &Place, into: &mut Imported) -> Result<(), TooMany> {
+    let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
+    let event_says = Said {
+        threat: text("info").to_owned(),
+        severity: match text("threat_level_id") {
+            "1" => Some(Severity::High),
+            "2" => Some(Severity::Medium),
+            "3" => Some(Severity::Low),
+            _ => None,
+        },
+        tlp: marking(event),
+        source: event.pointer("/Orgc/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        ..Said::default()
+    };
+    let list = |of: &Value, name: &str| of.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let objects = list(event, "Object");
+    let in_objects = objects.iter().filter(|object| !is_true(object, "deleted")).flat_map(|it| list(it, "Attribute"));
+    for attribute in list(event, "Attribute").into_iter().chain(in_objects) {
+        read_attribute(&attribute, &event_says, place, into)?;
+    }
+    Ok(())
+}
+
+fn read_attribute(attribute: &Value, event_says: &Said, place: &Place, into: &mut Imported) -> Result<(), TooMany> {
+    let text = |name: &str| attribute.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (kind, value) = (text("type"), text("value").trim());
+    if value.is_empty() || REMARKS.contains(&kind) {
+        return Ok(());
+    }
+    if is_true(attribute, "deleted") {
+        return into.reject(value.to_owned(), None, "deleted in its MISP event", place);
+    }
+    if attribute.get("to_ids").and_then(Value::as_bool) == Some(false) {
+        return into.reject(value.to_owned(), None, "its MISP event says not to detect it (to_ids is false)", place);
+    }
+    let said = Said { tlp: marking(attribute).or(event_says.tlp), ..event_says.clone() };
+    table::read_typed(kind, value, place, &said, into)
+}
+
+fn is_true(value: &Value, name: &str) -> bool {
+    value.get(name).is_some_and(|flag| flag.as_bool() == Some(true) || flag.as_str() == Some("1"))
+}
+
+/// The strictest of the `tlp:` tags.
+fn marking(tagged: &Value) -> Option<protocol::Tlp> {
+    let tags = tagged.get("Tag")?.as_array()?;
+    tags.iter().filter_map(|tag| said::tlp(tag.get("name")?.as_str()?)).max()
+}

@@ -1,0 +1,194 @@
+//! Reads STIX 2.1 bundles: comparisons by `=` and `IN` joined with OR; every other pattern is told, not guessed.
+
+use serde_json::Value;
+
+use super::{Imported, Place, Said, TooMany, said, table};
+
+/// The objects of a document that is a STIX bundle.
+pub fn objects(document: &Value) -> Option<&Vec<Value>> {
+    (document.get("type")?.as_str()? == "bundle").then(|| document.get("objects")?.as_array())?
+}
+
+/// Reads all indicators.
+///
+/// # Errors
+/// When there are too many values.
+pub fn read(objects: &[Value], place: &Place, into: &mut Imported) -> Result<(), TooMany> {
+    for object in objects {
+        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+        if text("type") != "indicator" {
+            continue;
+        }
+        let pattern = text("pattern").to_owned();
+        if object.get("revoked").and_then(Value::as_bool) == Some(true) {
+            into.reject(pattern, None, "revoked by its source", place)?;
+            continue;
+        }
+        let confidence = object.get("confidence").and_then(Value::as_u64);
+        let said = Said {
+            threat: text("name").to_owned(),
+            tlp: marking(object, objects),
+            confidence: confidence.and_then(|value| u8::try_from(value).ok()).filter(|value| *value <= 100),
+            valid_from: said::from(text("valid_from")),
+            valid_until: said::until(text("valid_until")),
+            ..Said::default()
+        };
+        match comparisons(&pattern) {
+            Ok(found) => {
+                for (kind, value) in found {
+                    table::read_typed(kind, &value, place, &said, into)?;
+                }
+            }
+            Err(reason) => into.reject(pattern, None, reason, place)?,
+        }
+    }
+    Ok(())
+}
+
+/// TLP 1 definitions have a `definition.tlp`, those of TLP 2 an extension; both name the colour.
+fn marking(object: &Value, objects: &[Value]) -> Option<protocol::Tlp> {
+    let references = object.get("object_marking_refs")?.as_array()?;
+    let colour = |reference: &Value| {
+        let definition = objects.iter().find(|other| other.get("id") == Some(reference))?;
+        let name = definition.pointer("/definition/tlp").or_else(|| definition.get("name"))?;
+        said::tlp(name.as_str()?)
+    };
+    references.iter().filter_map(colour).max()
+}
+
+type Comparisons = Vec<(&'static str, String)>;
+
+/// The values of a pattern such as `[ipv4-addr:value = '203.0.113.5' OR domain-name:value IN ('a', 'b')]`.
+fn comparisons(pattern: &str) -> Result<Comparisons, &'static str> {
+    let tokens = tokens(pattern).ok_or("a STIX pattern that cannot be read")?;
+    let mut found = Vec::new();
+    let mut rest = tokens.iter().map(Token::as_word).peekable();
+    let mut texts = tokens.iter();
+    let mut path = None;
+    let mut wants_value = false;
+    while let (Some(word), Some(token)) = (rest.next(), texts.next()) {
+        match (token, word) {
+            (Token::Text(value), _) if wants_value => {
+                let kind = path.ok_or("a STIX pattern that cannot be read")?;
+                found.push((kind, value.clone()));
+            }
+            (Token::Text(_), _) => return Err("a STIX pattern that cannot be read"),
+            (_, "[" | "(" | ")" | ",") => {}
+            (_, "]" | "OR") => wants_value = false,
+            (_, "=" | "IN") => wants_value = true,
+            (_, "AND" | "FOLLOWEDBY" | "NOT" | "!=") => {
+                return Err("a STIX pattern whose parts only count together, which is not looked for");
+            }
+            (_, "LIKE" | "MATCHES" | "ISSUBSET" | "ISSUPERSET" | "EXISTS" | ">" | "<" | ">=" | "<=") => {
+                return Err("a STIX pattern with a comparison other than = and IN, which is not looked for");
+            }
+            (_, "START" | "STOP" | "WITHIN" | "REPEATS" | "SECONDS" | "TIMES") => {
+                return Err("a STIX pattern with a time window, which is not looked for");
+            }
+            (_, name) => path = Some(kind_of(name).ok_or("a STIX pattern about something that no gateway sees")?),
+        }
+    }
+    if found.is_empty() { Err("a STIX pattern without values") } else { Ok(found) }
+}
+
+fn kind_of(path: &str) -> Option<&'static str> {
+    Some(match path.replace(['\'', '"'], "").as_str() {
+        "ipv4-addr:value" | "ipv6-addr:value" | "domain-name:value" => "ip",
+        "url:value" => "url",
+        "email-addr:value" | "email-message:from_ref.value" | "email-message:sender_ref.value" => "email",
+        "file:hashes.MD5" | "artifact:hashes.MD5" => "md5",
+        "file:hashes.SHA-1" | "file:hashes.SHA1" | "x509-certificate:hashes.SHA-1" => "sha1",
+        "file:hashes.SHA-256" | "file:hashes.SHA256" | "artifact:hashes.SHA-256" | "x509-certificate:hashes.SHA-256" => {
+            "sha256"
+        }
+        "network-traffic:dst_ref.value" | "network-traffic:src_ref.value" => "ip",
+        "network-traffic:extensions.http-request-ext.request_header.User-Agent" => "user-agent",
+        _ => return None,
+    })
+}
+
+#[derive(Debug)]
+enum Token {
+    Text(String),
+    Word(String),
+}
+
+impl Token {
+    fn as_word(&self) -> &str {
+        match self {
+            Self::Text(_) => "",
+            Self::Word(word) => word,
+        }
+    }
+}
+
+fn tokens(pattern: &str) -> Option<Vec<Token>> {
+    let mut tokens = Vec::new();
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' => {
+                let mut text = String::new();
+                loop {
+                    match chars.next()? {
+                        '\\' => text.push(chars.next()?),
+                        '\'' => break,
+                        other => text.push(other),
+                    }
+                }
+                tokens.push(Token::Text(text));
+            }
+            '[' | ']' | '(' | ')' | ',' => tokens.push(Token::Word(c.to_string())),
+            c if c.is_whitespace() => {}
+            c => {
+                let mut word = c.to_string();
+                let operator = matches!(c, '=' | '!' | '<' | '>');
+                // A quote inside a path belongs to it: file:hashes.'SHA-256'.
+                while let Some(next) = chars.next_if(|next| {
+                    let ends = next.is_whitespace() || matches!(next, '[' | ']' | '(' | ')' | ',');
+                    !ends && matches!(next, '=' | '!' | '<' | '>') == operator && (*next != '\'' || !operator)
+                }) {
+                    word.push(next);
+                }
+                tokens.push(Token::Word(word));
+            }
+        }
+    }
+    Some(tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pattern: &str, expected: Result<&[&str], &str>) {
+        let found = comparisons(pattern).map(|found| {
+            found.into_iter().map(|(kind, value)| format!("{kind} {value}")).collect::<Vec<_>>()
+        });
+        match expected {
+            Ok(values) => assert_eq!(found.unwrap(), values, "{pattern}"),
+            Err(words) => assert!(found.unwrap_err().contains(words), "{pattern}"),
+        }
+    }
+
+    #[test]
+    fn single_values_and_lists_are_read() {
+        check("[ipv4-addr:value = '203.0.113.5']", Ok(&["ip 203.0.113.5"]));
+        check("[file:hashes.'SHA-256' = 'ab']", Ok(&["sha256 ab"]));
+        check("[file:hashes.\"SHA-256\"='ab']", Ok(&["sha256 ab"]));
+        check(
+            "[domain-name:value IN ('a.example', 'b.example') OR url:value = 'http://c.example/']",
+            Ok(&["ip a.example", "ip b.example", "url http://c.example/"]),
+        );
+        check("[url:value = 'http://a.example/\\'x'] OR [ipv4-addr:value = '203.0.113.5']", Ok(&["url http://a.example/'x", "ip 203.0.113.5"]));
+    }
+
+    #[test]
+    fn what_cannot_be_matched_one_by_one_is_told() {
+        check("[ipv4-addr:value = '203.0.113.5' AND url:value = 'http://a.example/']", Err("together"));
+        check("[url:value LIKE 'http://%']", Err("comparison"));
+        check("[process:name = 'x.exe']", Err("no gateway"));
+        check("[ipv4-addr:value = '203.0", Err("cannot be read"));
+        check("[]", Err("without values"));
+    }
+}

@@ -1,0 +1,329 @@
+//! Signs bundles into a repository (TUF 1.0), and renews what expires soon.
+//!
+//! Everything new is written beside the repository and verified there as a sensor would; then it moves in file
+//! by file, the timestamp last: until that moment readers see the repository as it was.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read as _;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use protocol::bundle::BundleLimits;
+use protocol::repository::{METADATA_FOLDER, TARGETS_FOLDER, bundle_target};
+use protocol::{BundleReader, Serial, Tlp};
+use sha2::{Digest as _, Sha256};
+use tough::TargetName;
+use tough::schema::{
+    Hashes, Metafile, RoleType, Root, Signed, Snapshot, Target, Targets, Timestamp as TimestampRole,
+};
+
+use crate::files;
+use crate::keys::{self, TUF_VERSION};
+use crate::repository::{self, Expired};
+
+/// Days that signed metadata is valid; a sensor that sees nothing newer by then says so.
+const TARGETS_DAYS: i64 = 90;
+const SNAPSHOT_DAYS: i64 = 30;
+const TIMESTAMP_DAYS: i64 = 7;
+/// Bundles that stay in the repository, for sensors that are fetching one.
+const BUNDLES_KEPT: usize = 3;
+/// Versions of metadata files that stay, for the same reason.
+const VERSIONS_KEPT: u64 = 3;
+
+/// What was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signing {
+    /// Newest bundle.
+    pub serial: Serial,
+    /// Version of the timestamp.
+    pub version: u64,
+    /// When the first of the metadata expires.
+    pub expires: jiff::Timestamp,
+}
+
+/// Signs a bundle into the repository, which is made when it is not there.
+///
+/// # Errors
+/// When the bundle cannot be read, is not newer than the newest, or the keys are not the repository's.
+pub fn sign_bundle(keys: &Path, folder: &Path, bundle: &Path) -> Result<Signing> {
+    let serial = check_bundle(bundle)?;
+    let (root_files, root) = roots(keys, folder)?;
+    let now = Current::read(folder)?;
+    if let Some((newest, ..)) = now.bundles.last().filter(|(newest, ..)| *newest >= serial) {
+        bail!(
+            "bundle {serial} is not newer than bundle {newest} in {}; make it again with --serial {} or more",
+            folder.display(),
+            newest.0 + 1
+        );
+    }
+    let (bytes, target) = target_of(bundle)?;
+    let sha256 = protocol::text::Hex(&target.hashes.sha256).to_string();
+    let staged = Staged::new(folder, &root_files)?;
+    staged.put(TARGETS_FOLDER, &format!("{sha256}.{}", bundle_target(serial)), &bytes)?;
+    let mut bundles = now.bundles;
+    bundles.push((serial, target));
+    let kept = bundles.split_off(bundles.len().saturating_sub(BUNDLES_KEPT));
+    let named = kept.iter().map(|(serial, target)| {
+        let name = TargetName::new(bundle_target(*serial)).context("no name for a target")?;
+        Ok((name, target.clone()))
+    });
+    let targets_version = next(now.targets);
+    let targets = Targets {
+        spec_version: TUF_VERSION.to_owned(),
+        version: targets_version,
+        expires: keys::in_days(TARGETS_DAYS),
+        targets: named.collect::<Result<_>>()?,
+        delegations: None,
+        _extra: HashMap::new(),
+    };
+    let key = keys::load(keys, RoleType::Targets, &root)?;
+    let targets = keys::sign_role(targets, &[&key])?;
+    staged.put(METADATA_FOLDER, &format!("{targets_version}.targets.json"), &targets)?;
+    sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
+    let signing = staged.check()?;
+    staged.move_in(folder)?;
+    forget_old(folder, &kept, (next(now.snapshot).get(), targets_version.get()))?;
+    Ok(signing)
+}
+
+/// Renews snapshot and timestamp, so that nothing expires while there is no new bundle.
+///
+/// # Errors
+/// When there is no repository, or the targets have expired, which only a new bundle cures.
+pub fn refresh(keys: &Path, folder: &Path) -> Result<Signing> {
+    let (root_files, root) = roots(keys, folder)?;
+    let now = Current::read(folder)?;
+    let Some(targets_version) = NonZeroU64::new(now.targets) else {
+        bail!("{} has no signed bundle yet; sign one first", folder.display());
+    };
+    if now.targets_expire.is_some_and(|at| at <= jiff::Timestamp::now()) {
+        bail!("the targets metadata has expired, which --refresh cannot renew: sign a new bundle");
+    }
+    let staged = Staged::new(folder, &root_files)?;
+    let name = format!("{targets_version}.targets.json");
+    let targets = files::read(&folder.join(METADATA_FOLDER).join(&name))?;
+    staged.put(METADATA_FOLDER, &name, &targets)?;
+    sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
+    let signing = staged.check()?;
+    staged.move_in(folder)?;
+    forget_old(folder, &now.bundles, (next(now.snapshot).get(), targets_version.get()))?;
+    Ok(signing)
+}
+
+/// Signs the next snapshot and timestamp over a targets file.
+fn sign_rest(
+    keys: &Path,
+    root: &Root,
+    staged: &Staged,
+    (snapshot_version, timestamp_version): (u64, u64),
+    (targets_version, targets): (NonZeroU64, &[u8]),
+) -> Result<()> {
+    let version = next(snapshot_version);
+    let mut snapshot = Snapshot::new(TUF_VERSION.to_owned(), version, keys::in_days(SNAPSHOT_DAYS));
+    snapshot.meta.insert("targets.json".to_owned(), metafile(targets_version, targets));
+    let key = keys::load(keys, RoleType::Snapshot, root)?;
+    let snapshot = keys::sign_role(snapshot, &[&key])?;
+    staged.put(METADATA_FOLDER, &format!("{version}.snapshot.json"), &snapshot)?;
+    let timestamp = TimestampRole {
+        spec_version: TUF_VERSION.to_owned(),
+        version: next(timestamp_version),
+        expires: keys::in_days(TIMESTAMP_DAYS),
+        meta: HashMap::from([("snapshot.json".to_owned(), metafile(version, &snapshot))]),
+        _extra: HashMap::new(),
+    };
+    let key = keys::load(keys, RoleType::Timestamp, root)?;
+    staged.put(METADATA_FOLDER, "timestamp.json", &keys::sign_role(timestamp, &[&key])?)
+}
+
+fn metafile(version: NonZeroU64, bytes: &[u8]) -> Metafile {
+    Metafile {
+        length: Some(bytes.len() as u64),
+        hashes: Some(hashes(bytes)),
+        version,
+        _extra: HashMap::new(),
+    }
+}
+
+fn hashes(bytes: &[u8]) -> Hashes {
+    Hashes { sha256: Sha256::digest(bytes).to_vec().into(), _extra: HashMap::new() }
+}
+
+fn next(version: u64) -> NonZeroU64 {
+    NonZeroU64::MIN.saturating_add(version)
+}
+
+/// Reads the whole bundle as a sensor will, and looks for what must not leave the desk.
+fn check_bundle(path: &Path) -> Result<Serial> {
+    let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let unread = || format!("{} is no bundle that sensors can read", path.display());
+    let reader = BundleReader::new(file, BundleLimits::default()).with_context(unread)?;
+    let header = reader.header().clone();
+    if header.indicators == 0 {
+        bail!("{} is empty: it would make every sensor look for nothing", path.display());
+    }
+    for indicator in reader {
+        let indicator = indicator.with_context(unread)?;
+        if indicator.tlp == Tlp::Red {
+            bail!("{} holds TLP:RED ({}), which never leaves the desk", path.display(), indicator.look_for);
+        }
+    }
+    Ok(header.serial)
+}
+
+fn target_of(path: &Path) -> Result<(Vec<u8>, Target)> {
+    let mut bytes = Vec::new();
+    let limit = protocol::repository::BUNDLE_BYTES_MAX;
+    let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        bail!("{} is longer than the {limit} bytes that sensors take", path.display());
+    }
+    let hashes = hashes(&bytes);
+    let target =
+        Target { length: bytes.len() as u64, hashes, custom: HashMap::new(), _extra: HashMap::new() };
+    Ok((bytes, target))
+}
+
+/// All roots from the first to the newest, from both folders, and the newest one read.
+fn roots(keys: &Path, folder: &Path) -> Result<(Vec<PathBuf>, Root)> {
+    let metadata = folder.join(METADATA_FOLDER);
+    let (newest, path) = match repository::newest_root(&metadata) {
+        Ok(found) if repository::newest_root(keys).is_ok_and(|(version, _)| version <= found.0) => found,
+        _ => repository::newest_root(keys)?,
+    };
+    let mut files = Vec::new();
+    for version in 1..=newest {
+        let name = format!("{version}.root.json");
+        let [here, there] = [&metadata, keys].map(|folder| folder.join(&name));
+        match (fs::read(&here), fs::read(&there)) {
+            (Ok(old), Ok(new)) if old != new => bail!(
+                "{} and {} differ: this repository belongs to other keys; name its own with --keys",
+                here.display(),
+                there.display()
+            ),
+            (Ok(_), _) => files.push(here),
+            (Err(_), Ok(_)) => files.push(there),
+            (Err(_), Err(_)) => bail!("{name} is in neither {} nor {}", keys.display(), metadata.display()),
+        }
+    }
+    let root: Signed<Root> = serde_json::from_slice(&files::read(&path)?)
+        .with_context(|| format!("{} is no root", path.display()))?;
+    if root.signed.expires <= jiff::Timestamp::now() {
+        bail!("{} has expired: two of the root keys must sign a new root first", path.display());
+    }
+    Ok((files, root.signed))
+}
+
+/// What the repository holds before signing; all zero when there is none.
+#[derive(Default)]
+struct Current {
+    targets: u64,
+    snapshot: u64,
+    timestamp: u64,
+    targets_expire: Option<jiff::Timestamp>,
+    bundles: Vec<(Serial, Target)>,
+}
+
+impl Current {
+    fn read(folder: &Path) -> Result<Self> {
+        if !folder.join(METADATA_FOLDER).join("timestamp.json").exists() {
+            return Ok(Self::default());
+        }
+        let loaded = repository::load(folder, Expired::Accepted)?;
+        let bundles = repository::bundles(&loaded, folder).into_iter();
+        Ok(Self {
+            targets: loaded.targets().signed.version.get(),
+            snapshot: loaded.snapshot().signed.version.get(),
+            timestamp: loaded.timestamp().signed.version.get(),
+            targets_expire: Some(loaded.targets().signed.expires),
+            bundles: bundles.map(|bundle| (bundle.serial, bundle.target)).collect(),
+        })
+    }
+}
+
+/// New files beside the repository; they go away when anything fails.
+struct Staged(PathBuf);
+
+impl Staged {
+    fn new(folder: &Path, roots: &[PathBuf]) -> Result<Self> {
+        let staged = Self(folder.join(".staged"));
+        let _ = fs::remove_dir_all(&staged.0);
+        for name in [METADATA_FOLDER, TARGETS_FOLDER] {
+            for folder in [staged.0.join(name), folder.join(name)] {
+                fs::create_dir_all(&folder)
+                    .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+            }
+        }
+        for root in roots {
+            let name = root.file_name().unwrap_or_default().to_string_lossy();
+            staged.put(METADATA_FOLDER, &name, &files::read(root)?)?;
+        }
+        Ok(staged)
+    }
+
+    fn put(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        files::replace(&self.0.join(folder).join(name), bytes)
+    }
+
+    /// Verifies what was signed, from the first root on, as everybody else will.
+    fn check(&self) -> Result<Signing> {
+        let loaded = repository::load(&self.0, Expired::Refused).context("what was signed does not verify")?;
+        let serial = repository::bundles(&loaded, &self.0).last().map(|bundle| bundle.serial);
+        let expires = [
+            loaded.root().signed.expires,
+            loaded.targets().signed.expires,
+            loaded.snapshot().signed.expires,
+            loaded.timestamp().signed.expires,
+        ];
+        Ok(Signing {
+            serial: serial.unwrap_or_default(),
+            version: loaded.timestamp().signed.version.get(),
+            expires: expires.into_iter().min().unwrap_or(jiff::Timestamp::MIN),
+        })
+    }
+
+    fn move_in(self, folder: &Path) -> Result<()> {
+        let mut moves = Vec::new();
+        for name in [TARGETS_FOLDER, METADATA_FOLDER] {
+            let mut files: Vec<_> = fs::read_dir(self.0.join(name))?.flatten().collect();
+            files.sort_by_key(|file| (file.file_name() == "timestamp.json", file.file_name()));
+            moves.extend(files.into_iter().map(|file| (file.path(), folder.join(name).join(file.file_name()))));
+        }
+        for (from, to) in moves {
+            fs::rename(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes bundles that the metadata names no longer, and metadata of versions long past.
+fn forget_old(folder: &Path, kept: &[(Serial, Target)], (snapshot, targets): (u64, u64)) -> Result<()> {
+    for entry in fs::read_dir(folder.join(TARGETS_FOLDER))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_kept = |(serial, _): &(Serial, Target)| name.ends_with(&format!(".{}", bundle_target(*serial)));
+        if name.ends_with(".jsonl.zst") && !kept.iter().any(is_kept) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    for entry in fs::read_dir(folder.join(METADATA_FOLDER))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let version = |ending| name.strip_suffix(ending).and_then(|number| number.parse::<u64>().ok());
+        let old = |version: Option<u64>, newest| version.is_some_and(|it| it + VERSIONS_KEPT <= newest);
+        if old(version(".snapshot.json"), snapshot) || old(version(".targets.json"), targets) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "sign_tests.rs"]
+mod tests;
