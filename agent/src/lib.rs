@@ -2,4 +2,13 @@
 
 pub mod bundles;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod observe;
+pub mod offline;
+pub mod published;
+pub mod replay;
+pub mod sources;
+pub mod spool;
+pub mod state;
+pub mod summary;

@@ -1,0 +1,345 @@
+//! Packets of one interface: a thread that owns one capture handle and one detector, from the kernel's ring
+//! to the hit without a queue between. What the kernel drops is counted.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use detect::{Detector, DetectorConfig, Link, Matcher};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pcap::{Active, Capture, Device};
+use protocol::Timestamp;
+use protocol::message::{Loss, LossReason};
+use tracing::{info, warn};
+
+use super::{Board, MatcherInForce, Meter, Stop};
+use crate::clock;
+use crate::config::CaptureConfig;
+use crate::spool::HitSink;
+use std::os::fd::AsFd as _;
+
+/// The kernel hands over a block at least this often; it bounds how late a hit is.
+const BLOCK_MILLISECONDS: i32 = 100;
+/// A worker that waits for packets looks at its stop and at the clock this often.
+const WAIT_MILLISECONDS: u16 = 200;
+/// Frames between two looks at the stop, the matcher and the hits.
+const FRAMES_AT_ONCE: usize = 512;
+/// How often drops are asked of the kernel.
+const STATISTICS_EVERY: Duration = Duration::from_secs(1);
+/// How often drops become a record for the collector.
+const LOSS_EVERY: Duration = Duration::from_secs(60);
+/// How long a missing interface is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Why an interface cannot be captured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CaptureError {
+    /// The process may not.
+    #[error(
+        "no permission to capture on {interface}: start the agent by its unit (systemctl start vedetta-agent), or give the program the right once: setcap cap_net_raw+ep /usr/bin/vedetta-agent"
+    )]
+    Permission {
+        /// Which.
+        interface: String,
+    },
+    /// There is no such interface.
+    #[error("there is no interface {interface}; there are: {present}. Set capture.interfaces")]
+    Missing {
+        /// Which.
+        interface: String,
+        /// What there is.
+        present: String,
+    },
+    /// It is there but down.
+    #[error("interface {interface} is down: ip link set {interface} up")]
+    Down {
+        /// Which.
+        interface: String,
+    },
+    /// It carries frames that the detector cannot read.
+    #[error("frames of {interface} have link type {link}, which is not read; capture on another interface")]
+    Link {
+        /// Which.
+        interface: String,
+        /// As libpcap numbers it.
+        link: i32,
+    },
+    /// Anything else.
+    #[error("cannot capture on {interface}: {reason}")]
+    Other {
+        /// Which.
+        interface: String,
+        /// libpcap's words.
+        reason: String,
+    },
+}
+
+/// What every capture worker gets.
+#[derive(Clone)]
+pub struct CaptureParts {
+    /// Sizes.
+    pub config: CaptureConfig,
+    /// How to detect.
+    pub detector: DetectorConfig,
+    /// What to compare with.
+    pub matcher: MatcherInForce,
+    /// Where hits go.
+    pub hits: HitSink,
+    /// Where counts go.
+    pub board: Board,
+}
+
+/// Starts the worker of one interface. An interface that is missing or down is waited for.
+///
+/// # Errors
+/// When the process may not capture or the frames cannot be read: waiting does not help then.
+pub fn start(interface: &str, parts: CaptureParts, stop: Stop) -> anyhow::Result<JoinHandle<()>> {
+    let meter = parts.board.add(interface, "capture");
+    let opened = match open(interface, &parts.config) {
+        Ok(opened) => Some(opened),
+        Err(error @ (CaptureError::Missing { .. } | CaptureError::Down { .. })) => {
+            warn!("{error}; the agent waits for it");
+            meter.set_trouble(&error.to_string());
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let matcher = parts.matcher.load();
+    let detector = Detector::new(&parts.detector, interface, matcher.clone());
+    let worker = Worker {
+        interface: interface.into(),
+        parts,
+        meter,
+        detector,
+        matcher,
+        stop,
+        drops: Drops::default(),
+    };
+    let thread = std::thread::Builder::new().name(format!("capture {interface}"));
+    Ok(thread.spawn(move || worker.run(opened))?)
+}
+
+struct Opened {
+    capture: Capture<Active>,
+    link: Link,
+}
+
+fn open(interface: &str, config: &CaptureConfig) -> Result<Opened, CaptureError> {
+    let other = |error: pcap::Error| explain(interface, &error);
+    let capture = Capture::from_device(interface)
+        .map_err(other)?
+        .promisc(true)
+        .snaplen(config.snaplen_bytes)
+        .buffer_size(config.ring_bytes)
+        .timeout(BLOCK_MILLISECONDS)
+        // 4.5 times the CPU (STACK.md): it would take the ring's blocks away.
+        .immediate_mode(false)
+        .open()
+        .map_err(other)?
+        .setnonblock()
+        .map_err(other)?;
+    let number = capture.get_datalink().0;
+    let link = Link::from_dlt(number)
+        .ok_or_else(|| CaptureError::Link { interface: interface.into(), link: number })?;
+    Ok(Opened { capture, link })
+}
+
+/// What libpcap's words mean for the person who reads them.
+fn explain(interface: &str, error: &pcap::Error) -> CaptureError {
+    let reason = error.to_string();
+    let interface = interface.to_owned();
+    if reason.contains("ermission") || reason.contains("not permitted") {
+        return CaptureError::Permission { interface };
+    }
+    let devices: Vec<String> =
+        Device::list().unwrap_or_default().into_iter().map(|device| device.name).collect();
+    let known = std::path::Path::new("/sys/class/net").join(&interface).exists();
+    if !known && !devices.contains(&interface) {
+        return CaptureError::Missing { interface, present: present_interfaces() };
+    }
+    if reason.contains("not up") || reason.contains("down") {
+        return CaptureError::Down { interface };
+    }
+    CaptureError::Other { interface, reason }
+}
+
+fn present_interfaces() -> String {
+    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+#[derive(Default)]
+struct Drops {
+    /// As the kernel counts for the open handle.
+    seen: u64,
+    unreported: u64,
+    first_at: Option<Timestamp>,
+}
+
+struct Worker {
+    interface: String,
+    parts: CaptureParts,
+    meter: Arc<Meter>,
+    detector: Detector,
+    matcher: Arc<Matcher>,
+    stop: Stop,
+    drops: Drops,
+}
+
+/// Why a worker no longer reads from its handle.
+enum Ended {
+    Stopped,
+    Interface(CaptureError),
+}
+
+impl Worker {
+    fn run(mut self, mut opened: Option<Opened>) {
+        loop {
+            if let Some(handle) = opened.take() {
+                info!(interface = self.interface, "capturing");
+                self.meter.set_trouble("");
+                self.drops.seen = 0;
+                match self.watch(handle) {
+                    Ended::Stopped => break,
+                    Ended::Interface(error) => self.report(&error),
+                }
+            }
+            if self.stop.wait(RETRY_AFTER) {
+                break;
+            }
+            self.detector.handle_timeout(clock::now());
+            self.hand_on();
+            match open(&self.interface, &self.parts.config) {
+                Ok(handle) => opened = Some(handle),
+                Err(error) => self.report(&error),
+            }
+        }
+        self.detector.finish(clock::now());
+        self.hand_on();
+        self.report_drops();
+    }
+
+    /// A trouble is logged when it begins or changes, and stands in the status while it lasts.
+    fn report(&self, error: &CaptureError) {
+        if self.meter.set_trouble(&error.to_string()) {
+            warn!("{error}");
+        }
+    }
+
+    fn watch(&mut self, mut opened: Opened) -> Ended {
+        let (mut statistics_at, mut loss_at) = (Instant::now(), Instant::now());
+        loop {
+            if self.stop.is_asked() {
+                return Ended::Stopped;
+            }
+            match self.read_frames(&mut opened) {
+                Ok(0) => self.wait(&opened),
+                Ok(frames) => self.meter.count_read(frames),
+                Err(error) => return Ended::Interface(explain_loss(&self.interface, &error)),
+            }
+            if statistics_at.elapsed() >= STATISTICS_EVERY {
+                statistics_at = Instant::now();
+                self.detector.handle_timeout(clock::now());
+                self.count_drops(&mut opened);
+            }
+            self.hand_on();
+            if loss_at.elapsed() >= LOSS_EVERY {
+                loss_at = Instant::now();
+                self.report_drops();
+            }
+        }
+    }
+
+    fn read_frames(&mut self, opened: &mut Opened) -> Result<u64, pcap::Error> {
+        if self.parts.matcher.refresh(&mut self.matcher) {
+            self.detector.set_matcher(self.matcher.clone());
+        }
+        let mut frames = 0;
+        while frames < FRAMES_AT_ONCE as u64 {
+            match opened.capture.next_packet() {
+                Ok(packet) => {
+                    let seconds = packet.header.ts.tv_sec;
+                    let at = Timestamp::from_seconds(seconds, packet.header.ts.tv_usec);
+                    self.detector.handle_frame(at, opened.link, packet.data);
+                    frames += 1;
+                }
+                Err(pcap::Error::TimeoutExpired | pcap::Error::NoMorePackets) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(frames)
+    }
+
+    /// Waits for the ring. Errors show at the next read.
+    fn wait(&self, opened: &Opened) {
+        let mut ready = [PollFd::new(opened.capture.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut ready, PollTimeout::from(WAIT_MILLISECONDS));
+    }
+
+    fn count_drops(&mut self, opened: &mut Opened) {
+        let Ok(statistics) = opened.capture.stats() else { return };
+        // The kernel counts in 32 bits and begins again at zero.
+        let total = u64::from(statistics.dropped) + u64::from(statistics.if_dropped);
+        let new = if total >= self.drops.seen { total - self.drops.seen } else { total };
+        self.drops.seen = total;
+        if new > 0 {
+            self.meter.count_dropped(new);
+            self.drops.unreported += new;
+            self.drops.first_at.get_or_insert_with(clock::now);
+        }
+    }
+
+    fn report_drops(&mut self) {
+        let Some(first_at) = self.drops.first_at.take() else { return };
+        let count = std::mem::take(&mut self.drops.unreported);
+        warn!(
+            interface = self.interface,
+            packets = count,
+            "packets dropped; a larger capture.ring_bytes or a faster machine helps"
+        );
+        let loss = Loss { count, reason: LossReason::PacketsDropped, first_at, last_at: clock::now() };
+        self.parts.hits.offer_loss(loss);
+    }
+
+    fn hand_on(&mut self) {
+        while let Some(hit) = self.detector.poll_hit() {
+            if hit.count == 1 {
+                self.meter.count_hit();
+            }
+            self.parts.hits.offer(hit);
+        }
+    }
+}
+
+/// An interface that was read and is no more.
+fn explain_loss(interface: &str, error: &pcap::Error) -> CaptureError {
+    match explain(interface, error) {
+        CaptureError::Other { interface, reason } if reason.contains("disappeared") => {
+            CaptureError::Missing { interface, present: present_interfaces() }
+        }
+        explained => explained,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let told = |interface: &str, words: &str| {
+            explain(interface, &pcap::Error::PcapError(words.into())).to_string()
+        };
+        let missing = told("nosuch0", "nosuch0: No such device exists (SIOCGIFHWADDR: No such device)");
+        assert!(missing.contains("there are: ") && missing.contains("lo"), "{missing}");
+        let denied = told(
+            "lo",
+            "lo: You don't have permission to capture on that device (socket: Operation not permitted)",
+        );
+        assert!(denied.contains("setcap cap_net_raw+ep"), "{denied}");
+        assert!(told("lo", "lo: That device is not up").contains("ip link set lo up"));
+    }
+}
