@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use vedetta_tests::netlab::program::binary;
@@ -20,7 +21,10 @@ fn golden() -> PathBuf {
 fn place_input(folder: &Path, into: &Path) -> Result<&'static str> {
     let log = folder.join("gateway.log");
     if log.is_file() {
-        fs::copy(log, into.join("gateway.log"))?;
+        // A log is read at the time when it was last written to.
+        let copy = fs::File::create(into.join("gateway.log"))?;
+        std::io::copy(&mut fs::File::open(log)?, &mut &copy)?;
+        copy.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(capture_file::BEGIN_SECONDS))?;
         return Ok("gateway.log");
     }
     let packets = scene::packets(&fs::read_to_string(folder.join("scene.txt"))?, &mut Seed::new(1))?;
