@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::Config;
+use crate::observe::{self, ObserveArguments};
+use crate::replay::{self, ReplayArguments};
 
 /// Where the package puts the configuration.
 const CONFIG_PATH: &str = "/etc/vedetta/agent.toml";
@@ -31,6 +33,10 @@ pub enum Command {
     Run(ConfigArgument),
     /// Read the configuration and say what is wrong with it.
     CheckConfig(ConfigArgument),
+    /// Compare captures and log files with indicators and print the hits.
+    Replay(ReplayArguments),
+    /// Print everything the sensor would see in captures and log files.
+    Observe(ObserveArguments),
 }
 
 /// Which configuration.
@@ -57,6 +63,8 @@ pub fn start_logging(level: LevelFilter) {
 /// What a person has to read and act on; the exit code is `main`'s business.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Observe(arguments) => observe::run(&arguments),
         Command::Run(config) => {
             let _config = Config::read(&config.path)?;
             anyhow::bail!("the wiring is being written")

@@ -8,6 +8,8 @@ use crate::sighting::{Sight, Sighting};
 /// The port of DNS (RFC 1035 §4.2).
 pub(crate) const PORT: u16 = 53;
 
+/// DNS stateful operations carry no names (RFC 8490); all others, known or not, are laid out like a query.
+const OPCODE_STATEFUL: u8 = 6;
 /// Questions read of one message; real ones have one.
 const QUESTIONS_MAX: u16 = 8;
 /// Records read of one answer.
@@ -45,8 +47,11 @@ fn read_sections(message: &[u8], sight: &mut Sight<'_>) -> Option<()> {
     let opcode = (flags >> 3) & 0x0f;
     let questions = u16::from_be_bytes([q_high, q_low]);
     let answers = u16::from_be_bytes([a_high, a_low]);
-    if opcode != 0 || questions > QUESTIONS_MAX {
-        return (opcode != 0).then_some(());
+    if opcode == OPCODE_STATEFUL {
+        return Some(());
+    }
+    if questions > QUESTIONS_MAX {
+        return None;
     }
     let mut at = 12;
     let mut name = Name::default();
@@ -83,15 +88,20 @@ fn read_record(message: &[u8], at: usize, sight: &mut Sight<'_>) -> Option<usize
             let address = std::net::IpAddr::from(*data.first_chunk::<16>()?).to_canonical();
             sight(Sighting::new(Observable::Ip(address), SeenIn::DnsAnswer, &owner.text));
         }
-        // CNAME, DNAME: another name for what was asked.
-        5 | 39 => {
-            let mut target = Name::default();
-            target.read(message, data_at)?;
-            target.sight(SeenIn::DnsAnswer, sight);
-        }
+        // NS, CNAME, PTR, DNAME: another name for what was asked.
+        2 | 5 | 12 | 39 => read_target(message, data_at, sight)?,
+        15 => read_target(message, data_at + 2, sight)?, // MX: after the preference
+        33 => read_target(message, data_at + 6, sight)?, // SRV: after priority, weight and port
         _ => {}
     }
     Some(data_at + length)
+}
+
+fn read_target(message: &[u8], at: usize, sight: &mut Sight<'_>) -> Option<()> {
+    let mut target = Name::default();
+    target.read(message, at)?;
+    target.sight(SeenIn::DnsAnswer, sight);
+    Some(())
 }
 
 /// A name as text, reused from record to record.

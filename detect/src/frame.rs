@@ -171,6 +171,11 @@ fn peel_tags(mut layer: Layer, mut bytes: &[u8]) -> Peeled<'_> {
                 .split_first_chunk::<4>()
                 .and_then(|(tag, rest)| Some((be16(tag, 2)?, rest)))
                 .map(by_type),
+            // VN-Tag (IEEE 802.1BR's forerunner): four bytes, then a type.
+            Layer::EtherType(0x8926) => bytes
+                .split_first_chunk::<6>()
+                .and_then(|(tag, rest)| Some((be16(tag, 4)?, rest)))
+                .map(by_type),
             Layer::EtherType(0x8847 | 0x8848) => peel_mpls(bytes),
             // PPPoE session (RFC 2516 §4): six bytes, then PPP.
             Layer::EtherType(0x8864) => bytes.split_first_chunk::<6>().map(|(_, rest)| (Layer::Ppp, rest)),

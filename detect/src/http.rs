@@ -209,12 +209,11 @@ fn sight_request(request: &httparse::Request<'_, '_>, head: &[u8], sight: &mut S
     if let Some(observable) = host.and_then(host_of) {
         sight(Sighting::new(observable, SeenIn::HttpHost, head));
     }
-    let url = if target.contains("://") {
-        Url::parse(target).ok()
-    } else if target.starts_with('/') {
+    // A query may hold a URL of its own: only a target that begins with a scheme is absolute (RFC 9112 §3.2).
+    let url = if target.starts_with('/') {
         host.and_then(|host| Url::parse(&format!("http://{host}{target}")).ok())
     } else {
-        None
+        Url::parse(target).ok()
     };
     if let Some(url) = url {
         sight(Sighting::new(Observable::Url(url), SeenIn::HttpUrl, head));

@@ -60,7 +60,8 @@ fn version(number: u32) -> Option<Version> {
         0x0000_0001 => (SALT_V1, LABELS_V1, 0),
         0x6b33_43cf => (SALT_V2, LABELS_V2, 1),
         0xff00_001d..=0xff00_0020 => (SALT_DRAFT_29, LABELS_V1, 0),
-        0xff00_0017..=0xff00_001c => (SALT_DRAFT_23, LABELS_V1, 0),
+        // Drafts 23 to 28, and those that Facebook's applications call by names of their own.
+        0xff00_0017..=0xff00_001c | 0xface_b002..=0xface_b00e => (SALT_DRAFT_23, LABELS_V1, 0),
         _ => return None,
     };
     Some(Version { salt, labels, initial_type })

@@ -74,6 +74,7 @@ impl Stream {
     pub fn end(&mut self, counters: &mut Counters, sight: &mut Sight<'_>) {
         while !self.is_done() && !self.early.is_empty() {
             self.gap(counters, sight);
+            self.drain_early(counters, sight);
         }
     }
 

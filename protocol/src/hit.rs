@@ -112,8 +112,6 @@ text_form!(HitId);
 /// A sighting that matched, with what an operator needs to judge it. The JSON form is DESIGN's contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hit {
-    /// Identity; a later hit with the same one only raises `count`.
-    pub hit_id: HitId,
     /// When it was first seen: packet time, or the time a log line was read.
     pub at: Timestamp,
     /// Interface, log path or capture file, as the town named it.
@@ -144,6 +142,8 @@ pub struct Hit {
     pub count: u64,
     /// When it was last seen within the cooldown.
     pub last_at: Timestamp,
+    /// Identity; a later hit with the same one only raises `count`.
+    pub hit_id: HitId,
     /// Serial of the bundle in force; 0 for a plain list.
     pub bundle: Serial,
     /// The line, request or name it was seen in, at most [`EVIDENCE_BYTES_MAX`] bytes, control characters escaped.

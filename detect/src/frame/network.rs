@@ -18,6 +18,9 @@ pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Slic
     let dst = ip.destination_addr().to_canonical();
     let payload = ip.payload();
     let (number, bytes, cut) = (payload.ip_number, payload.payload, payload.incomplete);
+    if is_debris(&ip, number, bytes) {
+        return None;
+    }
     if extensions_broken.is_some() {
         counters.frames_malformed += 1;
         return Some(only_addresses(src, dst, Transport::Other));
@@ -45,6 +48,34 @@ pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Slic
 
 fn only_addresses<'a>(src: IpAddr, dst: IpAddr, transport: Transport) -> Sliced<'a> {
     (Packet { src, dst, segment: Segment::Other(transport) }, None)
+}
+
+/// A packet said to carry another one that is none, and that no host can have sent from afar: its time to live
+/// is over (RFC 1812 §5.3.1, RFC 8200 §3), or its source is no unicast address in use. Damage and invention look
+/// like this, and their addresses are noise.
+fn is_debris(ip: &LaxIpSlice<'_>, number: IpNumber, inside: &[u8]) -> bool {
+    let version = match number {
+        ip_number::IPV4 => 4,
+        ip_number::IPV6 => 6,
+        _ => return false,
+    };
+    let expired = match ip {
+        LaxIpSlice::Ipv4(v4) => v4.header().ttl() == 0,
+        LaxIpSlice::Ipv6(v6) => v6.header().hop_limit() == 0,
+    };
+    let carries_none = inside.first().is_none_or(|first| first >> 4 != version);
+    carries_none && (expired || !can_send(ip.source_addr()))
+}
+
+/// Whether hosts have such addresses: in IPv6 global unicast is 2000::/3 so far (RFC 4291 §2.4, IANA), beside
+/// unique and link-local ones.
+fn can_send(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !matches!(v4.octets(), [0 | 224.., ..]),
+        IpAddr::V6(v6) => {
+            matches!(v6.octets(), [0x20..=0x3f, ..]) || v6.is_unique_local() || v6.is_unicast_link_local()
+        }
+    }
 }
 
 fn is_first_fragment(ip: &LaxIpSlice<'_>) -> bool {

@@ -21,7 +21,7 @@ fn named(line: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
         let start = g.checked_sub(1)?;
         let word = line.get(start..start + 5)?;
         let end = start + 5;
-        if !word.eq_ignore_ascii_case(b"agent") || !ends_with_user(line.get(..start)?) {
+        if !word.eq_ignore_ascii_case(b"agent") || !is_agent_field(line.get(..start)?) {
             return None;
         }
         let rest = line.get(end..)?;
@@ -38,9 +38,14 @@ fn named(line: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
-fn ends_with_user(before: &[u8]) -> bool {
-    let before = before.strip_suffix(b"-").or_else(|| before.strip_suffix(b"_")).unwrap_or(before);
-    before.len() >= 4 && before.get(before.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(b"user"))
+/// `user agent` in any spelling, or `agent` as a whole word.
+fn is_agent_field(before: &[u8]) -> bool {
+    let stem = before.strip_suffix(b"-").or_else(|| before.strip_suffix(b"_")).unwrap_or(before);
+    let user =
+        stem.len() >= 4 && stem.get(stem.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(b"user"));
+    user || before
+        .last()
+        .is_none_or(|byte| !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// The second quoted field after the request: `"GET / HTTP/1.1" 200 12 "referrer" "agent"`.

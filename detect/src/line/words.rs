@@ -8,14 +8,13 @@ use protocol::{Domain, Kind, Observable, Url};
 /// Longer words hold nothing that is looked for, apart from what their parts hold.
 const WORD_BYTES_MAX: usize = 1024;
 
-/// File names look like domains. These endings are no top-level domains, or far more often file names.
+/// File names look like domains. None of these endings is a top-level domain, so no name is lost by them.
 const FILE_ENDINGS: &[&str] = &[
-    "asp", "aspx", "bak", "bin", "c", "cc", "cfg", "cfm", "cgi", "class", "cnf", "conf", "cpp", "css", "csv",
-    "dat", "db", "dll", "do", "doc", "docx", "env", "exe", "gif", "go", "gz", "h", "htm", "html", "ico",
-    "inc", "ini", "jar", "java", "jpeg", "jpg", "js", "json", "jsp", "jsx", "lock", "log", "lua", "map",
-    "md", "old", "pcap", "pdf", "pem", "php", "pl", "png", "ps1", "py", "rb", "rpm", "rs", "service", "sh",
-    "so", "sock", "socket", "sql", "svg", "swf", "tar", "tgz", "tmp", "toml", "ts", "txt", "vue", "xls",
-    "xlsx", "xml", "yaml", "yml",
+    "asp", "aspx", "bak", "bin", "cfg", "cfm", "cgi", "class", "cnf", "conf", "cpp", "css", "csv", "dat",
+    "db", "dll", "doc", "docx", "env", "exe", "gif", "gz", "htm", "html", "ico", "ini", "jar", "java",
+    "jpeg", "jpg", "js", "json", "jsp", "jsx", "lock", "log", "lua", "old", "pcap", "pdf", "pem", "php",
+    "png", "rpm", "service", "sock", "socket", "sql", "svg", "swf", "tar", "tgz", "tmp", "toml", "ts", "txt",
+    "vue", "xls", "xlsx", "xml", "yaml", "yml",
 ];
 
 /// Calls with each word and where it begins. Words are made of the bytes that values are made of.
@@ -190,8 +189,7 @@ pub(super) fn url_at(line: &[u8], colon: usize) -> Option<(Url, Range<usize>)> {
     let end = rest.iter().position(|byte| ends_url(*byte)).unwrap_or(rest.len());
     let mut text = std::str::from_utf8(rest.get(..end)?).ok()?;
     // A closing bracket or mark at the end belongs to the sentence, unless the URL opened the bracket.
-    loop {
-        let Some(last) = text.chars().next_back() else { break };
+    while let Some(last) = text.chars().next_back() {
         let belongs = match last {
             '.' | ',' | ';' | ':' | '!' | '?' | '\'' | '*' => false,
             ')' => text.matches('(').count() >= text.matches(')').count(),
