@@ -38,6 +38,13 @@ mod sign_in;
 mod towns;
 mod words;
 
+#[cfg(test)]
+mod door_tests;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod page_tests;
+
 /// Connections at the same time; more are closed at once. A browser needs one (HTTP/2) to six.
 const CONNECTIONS_MAX: usize = 512;
 /// How long open requests may take when the collector stops; live pages are told at once.

@@ -10,7 +10,7 @@ use super::chrome::{Chrome, Here, html};
 use super::fault::Fault;
 use super::routes::Console;
 use super::session::Session;
-use super::show::{Count, Shown, When, defang, defang_address, rome_micros};
+use super::show::{Count, Shown, When, defang, defang_address, rome_micros, without_hidden};
 use super::words::{self, Choice, Label, Marked};
 use crate::store::console_hits::{self as stored, HitCursor, HitFilter, HitOrder, HitRow};
 use crate::store::console_towns;
@@ -54,6 +54,8 @@ pub(super) struct HitView {
     pub(super) seen_in: Shown,
     pub(super) place: Label,
     pub(super) host: Option<Shown>,
+    /// Whether the town's host began, so that it is an origin with a page of its own.
+    pub(super) host_began: bool,
     pub(super) remote: Option<RemoteView>,
     pub(super) count: Count,
 }
@@ -88,8 +90,9 @@ struct HitsPage {
 pub(super) async fn page(
     State(console): State<Console>,
     session: Session,
-    Query(query): Query<HitQuery>,
+    Query(mut query): Query<HitQuery>,
 ) -> Result<Response, Fault> {
+    query.value = without_hidden(&query.value);
     let filter = query.filter(console.now())?;
     let order = query.order()?;
     let before = query.cursor()?;
@@ -272,6 +275,7 @@ impl HitView {
             seen_in: Shown::short(&row.seen_in),
             place: words::place(&row.seen_in),
             host: row.host.as_deref().map(Shown::new),
+            host_began: matches!(row.direction.as_str(), "outbound" | "internal"),
             remote,
             count: Count(row.count),
         }

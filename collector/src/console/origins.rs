@@ -14,7 +14,7 @@ use super::hit::IndicatorView;
 use super::hits::{HitView, PAGE_HITS, address, choices, known, present};
 use super::routes::Console;
 use super::session::Session;
-use super::show::{Count, Shown, When, defang, defang_address};
+use super::show::{Count, Shown, When, defang, defang_address, without_hidden};
 use super::words::{self, Choice, Label, Marked};
 use crate::store::console_hits::{self, OriginColumn};
 use crate::store::console_origins::{self as stored, OriginCursor, OriginFilter, OriginOrder, OriginRow};
@@ -100,8 +100,9 @@ struct OriginPage {
 pub(super) async fn page(
     State(console): State<Console>,
     session: Session,
-    Query(query): Query<OriginQuery>,
+    Query(mut query): Query<OriginQuery>,
 ) -> Result<Response, Fault> {
+    query.address = without_hidden(&query.address);
     let order = query.order()?;
     let filter = query.filter()?;
     let after = query.cursor()?;

@@ -228,7 +228,9 @@ pub(crate) fn hits_of_origin(
     let mut conditions = Conditions::default();
     match role {
         OriginColumn::Remote => conditions.add("h.remote = ?", [address.to_owned().into()]),
-        OriginColumn::Host => conditions.add("h.host = ?", [address.to_owned().into()]),
+        // The town's own host is an origin only of what it began itself.
+        OriginColumn::Host => conditions
+            .add("h.host = ? AND h.direction IN ('outbound', 'internal')", [address.to_owned().into()]),
     }
     if let Some(comune) = comune {
         conditions.add("h.comune = ?", [comune.to_owned().into()]);
