@@ -5,12 +5,12 @@ use super::{Tree, shipped_lines};
 
 /// A library's name in source, and the beginnings of the paths that may name it.
 const PLACES: &[(&str, &[&str])] = &[
-    ("pcap", &["agent/src/sources", "agent/src/offline", "tests/src/player"]),
+    ("pcap", &["agent/src/sources", "agent/src/offline"]),
     ("sled", &["agent/src/state"]),
     ("quinn", &["agent/src/uplink", "agent/src/enrol", "collector/src/ingest", "cosc/src/push"]),
     ("rustls", TLS),
     ("rustls_pki_types", TLS),
-    ("rcgen", &["agent/src/enrol", "collector/src/authority", "cosc/src/request", "cosc/src/keys", "tests/"]),
+    ("rcgen", &["agent/src/enrol", "collector/src/authority", "cosc/src/request", "cosc/src/keys"]),
     ("rusqlite", &["collector/src/store"]),
     ("axum", &["collector/src/console"]),
     ("axum_server", &["collector/src/console"]),
@@ -25,7 +25,6 @@ const TLS: &[&str] = &[
     "collector/src/authority",
     "collector/src/console",
     "cosc/src/push",
-    "tests/",
 ];
 
 /// Words of SQL, which only the store speaks.
@@ -50,17 +49,17 @@ const IMPURE: &[&str] = &[
 /// Libraries and SQL that are named outside their folder.
 pub fn out_of_place(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
-    for (path, text) in tree.sources().filter(|(path, _)| !path.ends_with("_tests.rs")) {
+    for (path, text) in tree.sources().filter(|(path, _)| is_shipped(path)) {
         for (library, allowed) in PLACES {
-            if allowed.iter().any(|begin| begins(path, begin)) {
+            // `agent/src/uplink` begins `agent/src/uplink.rs` and all below `agent/src/uplink/`.
+            if allowed.iter().any(|begin| path.starts_with(begin)) {
                 continue;
             }
             if let Some((number, _)) = shipped_lines(text).find(|(_, line)| names(line, library)) {
                 found.push(format!("{path}:{number}: {library} belongs in {}", allowed.join(", ")));
             }
         }
-        let in_a_program = ["agent/", "collector/", "cosc/"].iter().any(|crate_| path.starts_with(crate_));
-        if in_a_program && !begins(path, "collector/src/store") {
+        if !path.starts_with("collector/src/store") {
             let spoken = shipped_lines(text).find(|(_, line)| SQL.iter().any(|word| line.contains(word)));
             if let Some((number, _)) = spoken {
                 found.push(format!("{path}:{number}: SQL belongs in collector/src/store"));
@@ -87,9 +86,9 @@ pub fn impure(tree: &Tree) -> Vec<String> {
     found
 }
 
-/// `agent/src/uplink` begins `agent/src/uplink.rs` and all below `agent/src/uplink/`.
-fn begins(path: &str, begin: &str) -> bool {
-    path.starts_with(begin)
+/// Whether a file is part of a program, and not only of its tests or benchmarks.
+fn is_shipped(path: &str) -> bool {
+    path.contains("/src/") && !path.starts_with("tests/") && !path.ends_with("_tests.rs")
 }
 
 /// Whether a line has `name::` or `use name` at the root of a path, outside its strings.
