@@ -348,7 +348,7 @@ mod tests {
         let now = Timestamp::from_seconds(NOW, 0);
         let authority = Authority::create(&state, now).unwrap();
         let hosts = ["collector.example".to_owned(), "192.0.2.1".to_owned(), "2001:db8::1".to_owned()];
-        let mut renew = |hosts: &[String], days: i64| {
+        let renew = |hosts: &[String], days: i64| {
             authority.renew_server(&state, hosts, now.plus_seconds(days * DAY_SECONDS)).unwrap()
         };
         assert!(renew(&hosts, 0));

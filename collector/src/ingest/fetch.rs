@@ -1,5 +1,7 @@
 //! Gives out files of the offered repository, and nothing else: the name's type admits no other path.
 
+use std::io;
+
 use protocol::message::{FetchReply, FetchRequest};
 use quinn::{RecvStream, SendStream};
 use tokio::fs::File;
@@ -28,8 +30,8 @@ pub(super) async fn answer(
         return Ok(());
     }
     if let Err(error) = copy(&mut file, request.offset, bytes, &mut send).await {
-        tracing::warn!(path = %request.path, %error, "a file of the repository cannot be read");
-        // The sensor sees a stream that was cut and not a file that ended.
+        tracing::debug!(path = %request.path, %error, "a fetch broke off");
+        // A stream that is only dropped would look like a file that ended.
         let _gone = send.reset(Refusal::Protocol(String::new()).code());
         return Ok(());
     }
@@ -46,17 +48,21 @@ async fn open(path: &std::path::Path) -> Option<(File, u64)> {
     Some((File::open(path).await.ok()?, found.len()))
 }
 
-/// Copies from the offset to the length that was announced; a peer that does not read ends it silently.
-async fn copy(file: &mut File, offset: u64, bytes: u64, send: &mut SendStream) -> std::io::Result<()> {
-    file.seek(std::io::SeekFrom::Start(offset.min(bytes))).await?;
-    let mut rest = file.take(bytes.saturating_sub(offset));
+/// Copies from the offset to the length that was announced.
+async fn copy(file: &mut File, offset: u64, bytes: u64, send: &mut SendStream) -> io::Result<()> {
+    let offset = offset.min(bytes);
+    file.seek(io::SeekFrom::Start(offset)).await?;
+    let mut missing = bytes - offset;
+    let mut rest = file.take(missing);
     let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
+    while missing > 0 {
         let read = rest.read(&mut buffer).await?;
-        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else { return Ok(()) };
+        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
         let written = tokio::time::timeout(frames::PEER_TIMEOUT, send.write_all(chunk)).await;
-        if !matches!(written, Ok(Ok(()))) {
-            return Ok(());
-        }
+        written.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        missing = missing.saturating_sub(chunk.len() as u64);
     }
+    Ok(())
 }

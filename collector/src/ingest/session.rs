@@ -107,6 +107,7 @@ impl Session<'_> {
                         frames::finish(&mut send).await;
                         return Err(Refusal::Overload("come back later".into()));
                     }
+                    self.hand_over_all().await?;
                 }
                 changed = offered.changed() => {
                     let serial = *offered.borrow_and_update();
@@ -147,9 +148,14 @@ impl Session<'_> {
             self.machine
                 .handle_message(clock::now(), message)
                 .map_err(|error| Refusal::Protocol(error.to_string()))?;
-            while let Some(event) = self.machine.poll_event() {
-                self.hand_over(event).await?;
-            }
+            self.hand_over_all().await?;
+        }
+        Ok(())
+    }
+
+    async fn hand_over_all(&mut self) -> Result<(), Refusal> {
+        while let Some(event) = self.machine.poll_event() {
+            self.hand_over(event).await?;
         }
         Ok(())
     }

@@ -1,0 +1,210 @@
+//! Bundles: pushed by a desk, believed only when the COSC signed them, fetched by sensors file by file.
+
+use std::fs;
+use std::time::Duration;
+
+use protocol::message::{
+    AgentMessage, BundleOutcome, CHUNK_BYTES_MAX, DeskMessage, FetchReply, FetchRequest, OfferedFile,
+    PushReply,
+};
+use protocol::repository::RepositoryPath;
+use protocol::{ALPN_PUSH, Serial};
+use quinn::{Connection, RecvStream, SendStream};
+use serde_json::json;
+
+use crate::process::Collector;
+use crate::refusals::admitted_desk;
+use crate::sensor::{Credentials, Live, Sensor, connect, read, write};
+
+struct Push {
+    _connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    wanted: Vec<RepositoryPath>,
+}
+
+impl Push {
+    async fn offer(collector: &Collector, desk: &Credentials, files: Vec<OfferedFile>) -> Self {
+        let connection = connect(collector, ALPN_PUSH, Some(desk)).await.unwrap();
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        write(&mut send, &DeskMessage::Offer { files }).await;
+        let PushReply::Want { paths } = read(&mut recv).await else { panic!("offer refused") };
+        Self { _connection: connection, send, recv, wanted: paths }
+    }
+
+    /// Pushes everything that is wanted and gives the answer.
+    async fn whole(collector: &Collector, desk: &Credentials) -> (Self, PushReply) {
+        let mut push = Self::offer(collector, desk, collector.cosc.files()).await;
+        for path in push.wanted.clone() {
+            let bytes = fs::read(collector.cosc.path().join(path.as_str())).unwrap();
+            for chunk in bytes.chunks(CHUNK_BYTES_MAX) {
+                write(&mut push.send, &DeskMessage::Chunk { bytes: chunk.to_vec() }).await;
+            }
+        }
+        let reply = read(&mut push.recv).await;
+        (push, reply)
+    }
+}
+
+async fn fetch(live: &Live, request: &impl serde::Serialize) -> Option<Vec<u8>> {
+    let (mut send, mut recv) = live.connection.open_bi().await.unwrap();
+    write(&mut send, request).await;
+    send.finish().unwrap();
+    let FetchReply::Found { .. } = read(&mut recv).await else { return None };
+    Some(recv.read_to_end(1 << 20).await.unwrap())
+}
+
+fn request(path: &str, offset: u64) -> FetchRequest {
+    FetchRequest { path: path.parse().unwrap(), offset }
+}
+
+#[tokio::test]
+async fn a_genuine_bundle_is_offered_fetched_and_its_progress_told() {
+    let collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    let mut live = sensor.connect(&collector).await;
+    assert!(live.run_until(&mut sensor, |_, live| live.welcomed).await);
+    assert_eq!(fetch(&live, &request("metadata/timestamp.json", 0)).await, None);
+
+    let (mut push, reply) = Push::whole(&collector, &desk).await;
+    assert_eq!(reply, PushReply::Accepted { serial: Serial(1), indicators: 2, connected: 1 });
+    assert!(live.run_until(&mut sensor, |sensor, _| sensor.bundles_seen == [Serial(1)]).await);
+    assert_eq!(collector.count("SELECT count(*) FROM indicator WHERE first_bundle = 1"), 2);
+
+    for file in collector.cosc.files() {
+        let pushed = fs::read(collector.cosc.path().join(file.path.as_str())).unwrap();
+        assert_eq!(fetch(&live, &request(file.path.as_str(), 0)).await.as_ref(), Some(&pushed));
+        assert_eq!(fetch(&live, &request(file.path.as_str(), 10)).await.as_deref(), Some(&pushed[10..]));
+        assert_eq!(fetch(&live, &request(file.path.as_str(), u64::MAX)).await.as_deref(), Some(&[][..]));
+    }
+    let applied =
+        AgentMessage::Bundle { serial: Serial(1), outcome: BundleOutcome::Applied { indicators: 2 } };
+    write(&mut live.send, &applied).await;
+    let progress: PushReply = read(&mut push.recv).await;
+    assert_eq!(
+        progress,
+        PushReply::Progress {
+            comune: "Borgo Chiaro".into(),
+            agent: sensor.agent.clone(),
+            serial: Serial(1),
+            outcome: BundleOutcome::Applied { indicators: 2 },
+        }
+    );
+    collector.wait_for_count("SELECT bundle_in_force FROM agent", 1).await;
+    drop(push);
+
+    // The next push sends only what is new, and a sensor that comes later is told at once.
+    collector.cosc.sign(2, &[(1, &["evil.example", "203.0.113.66"]), (2, &["worse.example"])]).await;
+    let push = Push::offer(&collector, &desk, collector.cosc.files()).await;
+    let targets = push.wanted.iter().filter(|path| path.as_str().starts_with("targets")).count();
+    assert_eq!(targets, 1);
+    drop(push);
+    let (_push, reply) = Push::whole(&collector, &desk).await;
+    assert!(matches!(reply, PushReply::Accepted { serial: Serial(2), .. }), "{reply:?}");
+    let mut later = Sensor::enrol(&collector, "Valle Scura").await;
+    let mut live = later.connect(&collector).await;
+    assert!(live.run_until(&mut later, |sensor, _| sensor.bundles_seen == [Serial(2)]).await);
+    assert_eq!(fs::read_dir(collector.state("repositories")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn an_altered_or_older_repository_is_refused_and_the_one_before_stays() {
+    let mut collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    collector.cosc.sign(2, &[(5, &["evil.example"])]).await;
+    let (_, reply) = Push::whole(&collector, &desk).await;
+    assert!(matches!(reply, PushReply::Accepted { serial: Serial(5), .. }), "{reply:?}");
+    let offered = fs::canonicalize(collector.state("repository")).unwrap();
+
+    collector.cosc.sign(3, &[(5, &["evil.example"]), (6, &["worse.example"])]).await;
+    let target = collector.cosc.target(6);
+    let genuine = fs::read(&target).unwrap();
+    let mut altered = genuine.clone();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    fs::write(&target, altered).unwrap();
+    let (_, reply) = Push::whole(&collector, &desk).await;
+    let PushReply::Refused { reason } = reply else { panic!("{reply:?}") };
+    assert!(reason.contains("not the file that was signed"), "{reason}");
+    collector.wait_for_line("not the file that was signed").await;
+
+    // Signed genuinely, but older than what is offered.
+    fs::write(&target, genuine).unwrap();
+    collector.cosc.sign(4, &[(4, &["evil.example"])]).await;
+    fs::remove_file(collector.cosc.target(6)).unwrap();
+    fs::remove_file(collector.cosc.target(5)).unwrap();
+    let (_, reply) = Push::whole(&collector, &desk).await;
+    let PushReply::Refused { reason } = reply else { panic!("{reply:?}") };
+    assert!(reason.contains("older than bundle 5"), "{reason}");
+
+    assert_eq!(fs::canonicalize(collector.state("repository")).unwrap(), offered);
+    assert_eq!(collector.count("SELECT max(serial) FROM bundle"), 5);
+    assert_eq!(fs::read_dir(collector.state("repositories")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn another_coscs_repository_is_refused() {
+    let mut collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    collector.cosc = crate::repository::SignedRepository::new();
+    collector.cosc.sign(1, &[(1, &["evil.example"])]).await;
+    let (_, reply) = Push::whole(&collector, &desk).await;
+    let PushReply::Refused { reason } = reply else { panic!("{reply:?}") };
+    assert!(reason.contains("signature"), "{reason}");
+    assert!(!collector.state("repository").exists());
+}
+
+#[tokio::test]
+async fn a_push_that_breaks_off_or_sends_too_much_leaves_nothing() {
+    let mut collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    let push = Push::offer(&collector, &desk, collector.cosc.files()).await;
+    push._connection.close(0_u32.into(), b"");
+    collector.wait_for_line("the push broke off").await;
+
+    let mut push = Push::offer(&collector, &desk, collector.cosc.files()).await;
+    write(&mut push.send, &DeskMessage::Chunk { bytes: vec![0; CHUNK_BYTES_MAX] }).await;
+    let closed = tokio::time::timeout(Duration::from_secs(5), push._connection.closed()).await.unwrap();
+    assert!(closed.to_string().contains("are missing"), "{closed}");
+    assert_eq!(fs::read_dir(collector.state("repositories")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_fetch_reaches_files_of_the_repository_only() {
+    let collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    let (_push, reply) = Push::whole(&collector, &desk).await;
+    assert!(matches!(reply, PushReply::Accepted { .. }), "{reply:?}");
+    let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    let mut live = sensor.connect(&collector).await;
+    assert!(live.run_until(&mut sensor, |_, live| live.welcomed).await);
+    // A link that somebody with access to the folder planted is not followed either.
+    let planted = collector.state("repository/targets/planted");
+    std::os::unix::fs::symlink(collector.state("authority/ca.key"), planted).unwrap();
+    fs::create_dir(collector.state("repository/targets/folder")).unwrap();
+    for path in ["targets/planted", "targets/folder", "targets/nothing", "metadata/nothing.json"] {
+        assert_eq!(fetch(&live, &request(path, 0)).await, None, "{path}");
+    }
+    for path in [
+        "../authority/ca.key",
+        "metadata/../../authority/ca.key",
+        "targets/../../store.sqlite",
+        "/etc/passwd",
+        "targets//etc/passwd",
+        "targets/..",
+        "authority/ca.key",
+        "targets/%2e%2e%2fca.key",
+    ] {
+        let live = sensor.connect(&collector).await;
+        let mut hello = sensor.connect(&collector).await;
+        assert!(hello.run_until(&mut sensor, |_, live| live.welcomed).await);
+        let (mut send, mut recv) = hello.connection.open_bi().await.unwrap();
+        write(&mut send, &json!({"path": path, "offset": 0})).await;
+        send.finish().unwrap();
+        let closed = hello.closed(Duration::from_secs(5)).await.to_string();
+        assert!(closed.contains("not a file of a repository"), "{path}: {closed}");
+        assert!(recv.read_to_end(1024).await.unwrap_or_default().is_empty());
+        drop(live);
+    }
+}
