@@ -90,32 +90,53 @@ impl Browser {
         self.client.find(Locator::Css(css)).await?.click().await.with_context(|| css.to_owned())
     }
 
-    /// The words on the page, as a person sees them.
-    ///
-    /// # Errors
-    /// When there is no page.
-    pub async fn text(&self) -> Result<String> {
-        Ok(self.client.find(Locator::Css("body")).await?.text().await?)
-    }
-
-    /// Waits until the page shows all of these words, without loading it again.
+    /// Waits until a part of the page shows all of these words, without loading it again.
     ///
     /// # Errors
     /// When it does not within 30 seconds; says what it shows.
-    pub async fn wait_for_words(&self, words: &[&str]) -> Result<()> {
+    pub async fn wait_for_words(&self, css: &str, words: &[&str]) -> Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let text = self.text().await.unwrap_or_default();
+            let text = self.text(css).await.unwrap_or_default();
             if words.iter().all(|word| text.contains(word)) {
                 return Ok(());
             }
             let late = tokio::time::Instant::now() >= deadline;
-            anyhow::ensure!(!late, "the page does not say {words:?} but:\n{text}");
+            anyhow::ensure!(!late, "{css} does not say {words:?} but:\n{text}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// What the browser's console holds against the page cannot be seen here; a screenshot can.
+    /// Waits until there are more of these elements than so many, without loading the page again.
+    ///
+    /// # Errors
+    /// When there are not within 30 seconds.
+    pub async fn wait_for_more(&self, css: &str, than: usize) -> Result<usize> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let count = self.count(css).await?;
+            if count > than {
+                return Ok(count);
+            }
+            anyhow::ensure!(tokio::time::Instant::now() < deadline, "still {count} of {css}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// How many elements the selector finds.
+    ///
+    /// # Errors
+    /// When there is no page.
+    pub async fn count(&self, css: &str) -> Result<usize> {
+        Ok(self.client.find_all(Locator::Css(css)).await?.len())
+    }
+
+    /// The words of a part of the page, as a person sees them.
+    async fn text(&self, css: &str) -> Result<String> {
+        Ok(self.client.find(Locator::Css(css)).await?.text().await?)
+    }
+
+    /// Keeps what the window shows as a PNG.
     ///
     /// # Errors
     /// When it cannot be taken or written.

@@ -116,14 +116,14 @@ async fn look(url: &str, password: &str) -> Result<()> {
     browser.fill("name", "turno").await?;
     browser.fill("password", password).await?;
     browser.press("button[type=submit]").await?;
-    browser.wait_for_words(&["Riscontri", "Borgo Chiaro", "Pieve Serena"]).await?;
-    browser.go_to(&format!("{url}hits")).await?;
-    let outbound_and_inbound =
-        ["Borgo Chiaro", "Pieve Serena", "cattivo", "Finto aggiornamento", "Forza bruta SSH"];
-    browser.wait_for_words(&outbound_and_inbound).await?;
+    browser.wait_for_words("h1", &["Riscontri"]).await?;
+    browser.wait_for_words("#hits", &["Borgo Chiaro", "Pieve Serena"]).await?;
+    browser.wait_for_words("#hits", &["cattivo", "Finto aggiornamento", "Forza bruta SSH"]).await?;
+    let shown = browser.count("#hits tr").await?;
+    browser.wait_for_more("#hits tr", shown).await?;
     browser.screenshot(&workspace().join("target/lab/console.png")).await?;
     browser.go_to(&format!("{url}towns")).await?;
-    browser.wait_for_words(&["Comuni e sensori", "Borgo Chiaro", "Pieve Serena"]).await?;
+    browser.wait_for_words("main", &["Comuni e sensori", "Borgo Chiaro", "Pieve Serena"]).await?;
     browser.screenshot(&workspace().join("target/lab/towns.png")).await?;
     browser.close().await
 }
