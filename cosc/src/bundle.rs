@@ -35,6 +35,8 @@ pub struct Options {
     pub tlp: Option<Tlp>,
     /// Days from this moment that they are looked for.
     pub valid_days: Option<u32>,
+    /// Whether doubtful candidates are taken, too.
+    pub with_doubtful: bool,
 }
 
 /// A bundle that was written.
@@ -46,6 +48,8 @@ pub struct Written {
     pub kinds: BTreeMap<&'static str, u64>,
     /// Indicators that never expire.
     pub endless: u64,
+    /// Doubtful candidates that were left out.
+    pub doubtful: u64,
 }
 
 /// Writes a bundle of the accepted candidates.
@@ -56,11 +60,14 @@ pub fn write(imported: &Imported, options: &Options, now: Timestamp, out: &Path)
     let serial = choose_serial(options)?;
     check_options(options)?;
     refuse_red(imported, options)?;
-    let indicators: Vec<Indicator> =
-        imported.accepted.iter().map(|candidate| indicator(candidate, options, now)).collect();
+    let taken = |candidate: &&Candidate| options.with_doubtful || candidate.doubt.is_none();
+    let chosen = imported.accepted.iter().filter(taken);
+    let indicators: Vec<Indicator> = chosen.map(|candidate| indicator(candidate, options, now)).collect();
+    let doubtful = imported.accepted.len() - indicators.len();
     if indicators.is_empty() {
         bail!(
-            "nothing to look for is left: {} values were set aside or could not be read; the bundle is not written",
+            "nothing to look for is left: {} values were set aside, {doubtful} are doubtful (see --with-doubtful); \
+             the bundle is not written",
             imported.rejected.len()
         );
     }
@@ -77,9 +84,10 @@ pub fn write(imported: &Imported, options: &Options, now: Timestamp, out: &Path)
         indicators: 0,
     };
     let mut bytes = Vec::new();
-    let header = BundleWriter::write_all(&mut bytes, indicators, header).context("cannot compress the bundle")?;
+    let header =
+        BundleWriter::write_all(&mut bytes, indicators, header).context("cannot compress the bundle")?;
     files::replace(out, &bytes)?;
-    Ok(Written { header, kinds, endless })
+    Ok(Written { header, kinds, endless, doubtful: doubtful as u64 })
 }
 
 fn choose_serial(options: &Options) -> Result<Serial> {
@@ -90,7 +98,9 @@ fn choose_serial(options: &Options) -> Result<Serial> {
             let newest = repository::newest_serial(folder)?.unwrap_or_default();
             Ok(Serial(newest.0.saturating_add(1)))
         }
-        (None, None) => bail!("name the bundle's number with --serial N, or its repository with --repository DIR"),
+        (None, None) => {
+            bail!("name the bundle's number with --serial N, or its repository with --repository DIR")
+        }
     }
 }
 
@@ -118,9 +128,7 @@ fn refuse_red(imported: &Imported, options: &Options) -> Result<()> {
 
 fn indicator(candidate: &Candidate, options: &Options, now: Timestamp) -> Indicator {
     let said = &candidate.said;
-    let text = |chosen: &Option<String>, found: &str| {
-        chosen.clone().unwrap_or_else(|| shortened(found))
-    };
+    let text = |chosen: &Option<String>, found: &str| chosen.clone().unwrap_or_else(|| shortened(found));
     let until = options.valid_days.map(|days| now.plus_seconds(i64::from(days) * 86_400));
     Indicator {
         look_for: candidate.look_for.clone(),
@@ -132,7 +140,11 @@ fn indicator(candidate: &Candidate, options: &Options, now: Timestamp) -> Indica
         valid_from: said.valid_from,
         valid_until: until.or(said.valid_until),
         alert: text(&options.alert, &said.alert),
-        source: if said.source.is_empty() { shortened(&candidate.place.file) } else { shortened(&said.source) },
+        source: if said.source.is_empty() {
+            shortened(&candidate.place.file)
+        } else {
+            shortened(&said.source)
+        },
     }
 }
 

@@ -29,9 +29,11 @@ enum Command {
         out: PathBuf,
     },
     /// Read indicator files and show what would be looked for, without writing anything
-    #[command(after_help = "Reads plain lists, prose, tables (CSV), JSON Lines, MISP events, STIX 2.1, OpenIOC and bundles; \
+    #[command(
+        after_help = "Reads plain lists, prose, tables (CSV), JSON Lines, MISP events, STIX 2.1, OpenIOC and bundles; \
         defanged values too.\nExit status 1 when a file could not be read.\n\nExample:\n  \
-        vedetta-cosc import alert-0012.csv notes.txt\n  vedetta-cosc import --json alert-0012.csv > candidates.jsonl")]
+        vedetta-cosc import alert-0012.csv notes.txt\n  vedetta-cosc import --json alert-0012.csv > candidates.jsonl"
+    )]
     Import {
         /// One JSON object a line, with what was set aside
         #[arg(long)]
@@ -41,14 +43,18 @@ enum Command {
         files: Vec<PathBuf>,
     },
     /// Make a bundle of indicator files
-    #[command(after_help = "What the options say wins over what the files say. TLP:RED is refused.\n\nExample:\n  \
+    #[command(
+        after_help = "What the options say wins over what the files say. TLP:RED is refused.\n\nExample:\n  \
         vedetta-cosc bundle --issuer cosc-esempio --repository repository --alert COSC-ESEMPIO-2026-0012 \\\n    \
-        --severity high --tlp amber --valid-days 60 --out bundle.jsonl.zst alert-0012.csv")]
+        --severity high --tlp amber --valid-days 60 --out bundle.jsonl.zst alert-0012.csv"
+    )]
     Bundle(BundleArguments),
     /// Sign a bundle into a repository, or renew what expires soon
-    #[command(after_help = "The repository is made when it is not there. Without targets.pem, --refresh still works.\n\n\
+    #[command(
+        after_help = "The repository is made when it is not there. Without targets.pem, --refresh still works.\n\n\
         Example:\n  vedetta-cosc sign --keys /media/keys --repository repository bundle.jsonl.zst\n  \
-        vedetta-cosc sign --keys keys --repository repository --refresh")]
+        vedetta-cosc sign --keys keys --repository repository --refresh"
+    )]
     Sign {
         /// Folder with the keys that keygen made
         #[arg(long, value_name = "DIR")]
@@ -74,8 +80,10 @@ enum Command {
         out: PathBuf,
     },
     /// Push a signed repository to a collector, and watch the towns apply it
-    #[command(after_help = "Example:\n  vedetta-cosc push --collector collector.example:4740 --identity identity \\\n    \
-        --repository repository --follow --seconds 60")]
+    #[command(
+        after_help = "Example:\n  vedetta-cosc push --collector collector.example:4740 --identity identity \\\n    \
+        --repository repository --follow --seconds 60"
+    )]
     Push(PushArguments),
 }
 
@@ -108,6 +116,9 @@ struct BundleArguments {
     /// Look for them this many days from this moment
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3650))]
     valid_days: Option<u32>,
+    /// Take doubtful values, too: those that import --json marks so
+    #[arg(long)]
+    with_doubtful: bool,
     /// Files as for import; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -232,18 +243,26 @@ fn run_bundle(arguments: BundleArguments) -> Result<Outcome> {
             TlpWord::Red => Tlp::Red,
         }),
         valid_days: arguments.valid_days,
+        with_doubtful: arguments.with_doubtful,
     };
     let now = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
     let written = bundle::write(&imported, &options, now, &arguments.out)?;
     let kinds: Vec<String> = written.kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     println!(
-        "bundle {} with {} indicators ({}) is in {}{}",
+        "bundle {} with {} indicators ({}) is in {}",
         written.header.serial,
         written.header.indicators,
         kinds.join(", "),
         arguments.out.display(),
-        if written.endless > 0 { format!("; {} of them never expire (see --valid-days)", written.endless) } else { String::new() },
     );
+    for (count, what) in [
+        (written.endless, "of them never expire (see --valid-days)"),
+        (written.doubtful, "doubtful values were left out (see import, and --with-doubtful)"),
+    ] {
+        if count > 0 {
+            println!("{count} {what}");
+        }
+    }
     Ok(Outcome::Done)
 }
 

@@ -5,8 +5,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use protocol::observable::Observable;
+use protocol::url::Host;
 use protocol::{LookFor, Severity, Timestamp, Tlp};
 
+pub mod columns;
 pub mod json;
 pub mod judge;
 pub mod misp;
@@ -45,6 +48,8 @@ pub enum Found {
     Alone,
     /// Somewhere in prose.
     InText,
+    /// There, but with a reason to look at it before it is looked for.
+    Doubtful(&'static str),
 }
 
 /// What the source says about a value.
@@ -79,6 +84,8 @@ pub struct Candidate {
     pub count: u64,
     /// What the source says.
     pub said: Said,
+    /// Why a person should decide; such candidates stay out of a bundle unless asked for.
+    pub doubt: Option<&'static str>,
 }
 
 /// A value that is not looked for.
@@ -99,7 +106,7 @@ pub struct Rejected {
 /// All that was read from some files.
 #[derive(Debug, Default)]
 pub struct Imported {
-    /// Candidates in the order they were found.
+    /// Candidates in the order they were found, doubtful ones among them.
     pub accepted: Vec<Candidate>,
     /// What was set aside or could not be read.
     pub rejected: Vec<Rejected>,
@@ -132,15 +139,30 @@ impl Imported {
             let kind = Some(look_for.kind());
             return self.reject(look_for.to_string(), kind, reason, place);
         }
+        let doubt = if let Found::Doubtful(why) = found { Some(why) } else { None };
         if let Some(known) = self.accepted_at.get(&look_for).and_then(|at| self.accepted.get_mut(*at)) {
             known.count += 1;
             known.said.complete(said);
+            known.doubt = known.doubt.and(doubt);
             return Ok(());
         }
         self.check_room()?;
+        let host = host_of(&look_for);
         self.accepted_at.insert(look_for.clone(), self.accepted.len());
-        self.accepted.push(Candidate { look_for, place: place.clone(), count: 1, said: said.clone() });
-        Ok(())
+        self.accepted.push(Candidate { look_for, place: place.clone(), count: 1, said: said.clone(), doubt });
+        match host {
+            Some(host) => self.handle_host(host, place, said),
+            None => Ok(()),
+        }
+    }
+
+    /// Offers the host of a URL: inside TLS it is all that a gateway sees, but it may be half the internet's host.
+    fn handle_host(&mut self, host: LookFor, place: &Place, said: &Said) -> Result<(), TooMany> {
+        const WHY: &str = "the host of a listed URL: all of it would be looked for";
+        if self.accepted_at.contains_key(&host) || judge::set_aside(&host, Found::Doubtful(WHY)).is_some() {
+            return Ok(());
+        }
+        self.handle_value(host, Found::Doubtful(WHY), place, said)
     }
 
     /// Sets a text aside.
@@ -176,6 +198,14 @@ impl Imported {
     fn check_room(&self) -> Result<(), TooMany> {
         if self.accepted.len() + self.rejected.len() >= VALUES_MAX { Err(TooMany) } else { Ok(()) }
     }
+}
+
+fn host_of(look_for: &LookFor) -> Option<LookFor> {
+    let LookFor::Observable(Observable::Url(url)) = look_for else { return None };
+    Some(LookFor::Observable(match url.host()? {
+        Host::Domain(domain) => Observable::Domain(domain),
+        Host::Ip(address) => Observable::Ip(address),
+    }))
 }
 
 impl Said {

@@ -72,8 +72,7 @@ fn first_root(root_keys: &[KeyPair], daily: &[(RoleType, KeyPair)]) -> Result<Ro
     };
     let threshold = NonZeroU64::new(ROOT_THRESHOLD).unwrap_or(NonZeroU64::MIN);
     let keyids = root_keys.iter().map(&mut add).collect::<Result<Vec<_>>>()?;
-    let mut roles =
-        HashMap::from([(RoleType::Root, RoleKeys { keyids, threshold, _extra: HashMap::new() })]);
+    let mut roles = HashMap::from([(RoleType::Root, RoleKeys { keyids, threshold, _extra: HashMap::new() })]);
     for (role, key) in daily {
         let keyids = vec![add(key)?];
         roles.insert(*role, RoleKeys { keyids, threshold: NonZeroU64::MIN, _extra: HashMap::new() });
@@ -109,7 +108,8 @@ fn instructions(out: &Path, sha256: &[u8; 32]) -> String {
 /// # Errors
 /// When the file is not there, is no key, or is a key that the root does not name for this role.
 pub fn load(keys: &Path, role: RoleType, root: &Root) -> Result<KeyPair> {
-    let name = DAILY_ROLES.into_iter().find(|(known, _)| *known == role).map_or("root-1.pem", |(_, name)| name);
+    let name =
+        DAILY_ROLES.into_iter().find(|(known, _)| *known == role).map_or("root-1.pem", |(_, name)| name);
     let path = keys.join(name);
     let pem = String::from_utf8(files::read(&path)?).unwrap_or_default();
     let key = KeyPair::from_pem(&pem)
@@ -191,7 +191,8 @@ mod tests {
         let [ours, others] = ["ours", "others"].map(|name| home.path().join(name));
         generate(&ours).unwrap();
         generate(&others).unwrap();
-        let root: Signed<Root> = serde_json::from_slice(&files::read(&ours.join(FIRST_ROOT)).unwrap()).unwrap();
+        let root: Signed<Root> =
+            serde_json::from_slice(&files::read(&ours.join(FIRST_ROOT)).unwrap()).unwrap();
         let refused = load(&others, RoleType::Targets, &root.signed).unwrap_err().to_string();
         assert!(refused.contains("not the targets key"), "{refused}");
     }

@@ -180,7 +180,8 @@ fn progress(total: u64) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(total);
-    let style = ProgressStyle::with_template("sending {bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}");
+    let style =
+        ProgressStyle::with_template("sending {bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}");
     style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
 }
 

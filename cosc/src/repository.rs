@@ -36,7 +36,8 @@ pub struct NamedBundle {
 /// # Errors
 /// When the folder cannot be read or holds none.
 pub fn newest_root(folder: &Path) -> Result<(u64, PathBuf)> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
     let roots = entries.flatten().filter_map(|entry| {
         let version = entry.file_name().to_str()?.strip_suffix(".root.json")?.parse().ok()?;
         Some((version, entry.path()))
@@ -52,7 +53,10 @@ pub fn load(folder: &Path, expired: Expired) -> Result<tough::Repository> {
     let metadata = folder.join(METADATA_FOLDER);
     let first = metadata.join("1.root.json");
     let root = fs::read(&first).with_context(|| {
-        format!("{} is no signed repository: it has no metadata/1.root.json; make one with sign", folder.display())
+        format!(
+            "{} is no signed repository: it has no metadata/1.root.json; make one with sign",
+            folder.display()
+        )
     })?;
     let url = |folder: &Path| {
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -67,7 +71,9 @@ pub fn load(folder: &Path, expired: Expired) -> Result<tough::Repository> {
         });
     block_on(loader.load())?.map_err(|error| match error {
         tough::error::Error::ExpiredMetadata { role, .. } => {
-            anyhow::anyhow!("the {role} metadata has expired; renew it with sign --refresh, or sign a new bundle")
+            anyhow::anyhow!(
+                "the {role} metadata has expired; renew it with sign --refresh, or sign a new bundle"
+            )
         }
         error => anyhow::Error::new(error).context(format!("{} is not whole", folder.display())),
     })
@@ -110,7 +116,11 @@ pub fn files(folder: &Path) -> Result<Vec<OfferedFile>> {
     let mut files = Vec::new();
     for bundle in &named {
         let length = fs::metadata(&bundle.path).map(|data| data.len()).with_context(|| {
-            format!("the repository is incomplete: bundle {} is missing ({})", bundle.serial, bundle.path.display())
+            format!(
+                "the repository is incomplete: bundle {} is missing ({})",
+                bundle.serial,
+                bundle.path.display()
+            )
         })?;
         if length != bundle.target.length {
             bail!(

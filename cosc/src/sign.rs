@@ -269,7 +269,8 @@ impl Staged {
 
     /// Verifies what was signed, from the first root on, as everybody else will.
     fn check(&self) -> Result<Signing> {
-        let loaded = repository::load(&self.0, Expired::Refused).context("what was signed does not verify")?;
+        let loaded =
+            repository::load(&self.0, Expired::Refused).context("what was signed does not verify")?;
         let serial = repository::bundles(&loaded, &self.0).last().map(|bundle| bundle.serial);
         let expires = [
             loaded.root().signed.expires,
@@ -289,7 +290,9 @@ impl Staged {
         for name in [TARGETS_FOLDER, METADATA_FOLDER] {
             let mut files: Vec<_> = fs::read_dir(self.0.join(name))?.flatten().collect();
             files.sort_by_key(|file| (file.file_name() == "timestamp.json", file.file_name()));
-            moves.extend(files.into_iter().map(|file| (file.path(), folder.join(name).join(file.file_name()))));
+            moves.extend(
+                files.into_iter().map(|file| (file.path(), folder.join(name).join(file.file_name()))),
+            );
         }
         for (from, to) in moves {
             fs::rename(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
@@ -308,7 +311,8 @@ impl Drop for Staged {
 fn forget_old(folder: &Path, kept: &[(Serial, Target)], (snapshot, targets): (u64, u64)) -> Result<()> {
     for entry in fs::read_dir(folder.join(TARGETS_FOLDER))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_kept = |(serial, _): &(Serial, Target)| name.ends_with(&format!(".{}", bundle_target(*serial)));
+        let is_kept =
+            |(serial, _): &(Serial, Target)| name.ends_with(&format!(".{}", bundle_target(*serial)));
         if name.ends_with(".jsonl.zst") && !kept.iter().any(is_kept) {
             fs::remove_file(entry.path())?;
         }

@@ -2,12 +2,22 @@
 
 use serde_json::{Map, Value};
 
-use super::{Imported, Place, Said, TooMany, misp, said, stix, table, text};
+use super::{Found, Imported, Place, Said, TooMany, misp, said, stix, table, text};
 
 /// Keys below which nothing is an indicator.
 const REMARKS: [&str; 12] = [
-    "description", "reference", "references", "external_references", "link", "comment", "comments", "note", "notes",
-    "author", "version", "license",
+    "description",
+    "reference",
+    "references",
+    "external_references",
+    "link",
+    "comment",
+    "comments",
+    "note",
+    "notes",
+    "author",
+    "version",
+    "license",
 ];
 
 /// Reads a whole document.
@@ -67,10 +77,12 @@ fn read_object(fields: &Map<String, Value>, place: &Place, into: &mut Imported) 
             return into.reject(value.to_owned(), None, reason, place);
         }
         let kind = field(&["kind", "type", "ioc_type", "indicator_type"]).unwrap_or_default();
+        let doubtful = field(&["verdict"]) == Some("doubtful");
+        let found = if doubtful { Found::Doubtful("doubtful by an earlier import") } else { Found::Named };
         if let "network" | "ip_port" = kind {
-            return table::read_typed("", value, place, &said_of(fields), into);
+            return table::read_typed(("", found), value, place, &said_of(fields), into);
         }
-        return table::read_typed(kind, value, place, &said_of(fields), into);
+        return table::read_typed((kind, found), value, place, &said_of(fields), into);
     }
     for (_, value) in fields.iter().filter(|(key, _)| !REMARKS.contains(&key.as_str())) {
         read_value(value, place, into)?;

@@ -35,7 +35,8 @@ pub fn set_aside(look_for: &LookFor, found: Found) -> Option<&'static str> {
         LookFor::Observable(Observable::Ip(address)) => address_aside(*address),
         LookFor::Addresses(Addresses::IpPort(endpoint)) => address_aside(endpoint.ip()),
         LookFor::Addresses(Addresses::Network(network)) => {
-            let prefix_min = if network.addr().is_ipv4() { NETWORK_V4_PREFIX_MIN } else { NETWORK_V6_PREFIX_MIN };
+            let prefix_min =
+                if network.addr().is_ipv4() { NETWORK_V4_PREFIX_MIN } else { NETWORK_V6_PREFIX_MIN };
             if network.prefix_len() < prefix_min {
                 return Some("a network this large covers half the internet");
             }
@@ -44,13 +45,13 @@ pub fn set_aside(look_for: &LookFor, found: Found) -> Option<&'static str> {
         LookFor::Observable(Observable::Domain(domain)) => domain_aside(domain, found),
         LookFor::Observable(Observable::Url(url)) => match url.host()? {
             Host::Ip(address) => address_aside(address),
-            Host::Domain(domain) => {
-                local_name(&domain).or_else(|| ending_aside(&domain)).or_else(|| reference_aside(&domain, found))
-            }
+            Host::Domain(domain) => local_name(&domain)
+                .or_else(|| ending_aside(&domain))
+                .or_else(|| reference_aside(&domain, found)),
         },
-        LookFor::Observable(
-            hash @ (Observable::Md5(_) | Observable::Sha1(_) | Observable::Sha256(_)),
-        ) => EMPTY_HASHES.contains(&hash.to_string().as_str()).then_some("the hash of the empty file"),
+        LookFor::Observable(hash @ (Observable::Md5(_) | Observable::Sha1(_) | Observable::Sha256(_))) => {
+            EMPTY_HASHES.contains(&hash.to_string().as_str()).then_some("the hash of the empty file")
+        }
         LookFor::Observable(
             Observable::Ja3(_) | Observable::Ja4(_) | Observable::UserAgent(_) | Observable::Email(_),
         ) => None,
@@ -170,7 +171,8 @@ mod tests {
 
     #[test]
     fn what_nobody_meets_is_set_aside() {
-        for value in ["0.0.0.0", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "::1", "fe80::1"] {
+        for value in ["0.0.0.0", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "::1", "fe80::1"]
+        {
             check(value, Some("reserved"));
         }
         check("d41d8cd98f00b204e9800998ecf8427e", Some("empty file"));

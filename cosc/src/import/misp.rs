@@ -3,12 +3,21 @@
 use protocol::Severity;
 use serde_json::Value;
 
-use super::{Imported, Place, Said, TooMany, said, table};
+use super::{Found, Imported, Place, Said, TooMany, said, table};
 
 /// Attributes that describe the event and not what to look for.
-const REMARKS: [&str; 12] = [
-    "comment", "text", "link", "other", "datetime", "vulnerability", "threat-actor", "campaign-name", "attachment",
-    "counter", "port", "float",
+const REMARKS: [&str; 11] = [
+    "comment",
+    "text",
+    "other",
+    "datetime",
+    "vulnerability",
+    "threat-actor",
+    "campaign-name",
+    "attachment",
+    "counter",
+    "port",
+    "float",
 ];
 
 /// The events of a document: one, a list of them, or the answer of a search.
@@ -45,14 +54,20 @@ pub fn read(event: &Value, place: &Place, into: &mut Imported) -> Result<(), Too
     };
     let list = |of: &Value, name: &str| of.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let objects = list(event, "Object");
-    let in_objects = objects.iter().filter(|object| !is_true(object, "deleted")).flat_map(|it| list(it, "Attribute"));
+    let in_objects =
+        objects.iter().filter(|object| !is_true(object, "deleted")).flat_map(|it| list(it, "Attribute"));
     for attribute in list(event, "Attribute").into_iter().chain(in_objects) {
         read_attribute(&attribute, &event_says, place, into)?;
     }
     Ok(())
 }
 
-fn read_attribute(attribute: &Value, event_says: &Said, place: &Place, into: &mut Imported) -> Result<(), TooMany> {
+fn read_attribute(
+    attribute: &Value,
+    event_says: &Said,
+    place: &Place,
+    into: &mut Imported,
+) -> Result<(), TooMany> {
     let text = |name: &str| attribute.get(name).and_then(Value::as_str).unwrap_or_default();
     let (kind, value) = (text("type"), text("value").trim());
     if value.is_empty() || REMARKS.contains(&kind) {
@@ -61,11 +76,14 @@ fn read_attribute(attribute: &Value, event_says: &Said, place: &Place, into: &mu
     if is_true(attribute, "deleted") {
         return into.reject(value.to_owned(), None, "deleted in its MISP event", place);
     }
-    if attribute.get("to_ids").and_then(Value::as_bool) == Some(false) {
-        return into.reject(value.to_owned(), None, "its MISP event says not to detect it (to_ids is false)", place);
-    }
     let said = Said { tlp: marking(attribute).or(event_says.tlp), ..event_says.clone() };
-    table::read_typed(kind, value, place, &said, into)
+    let doubt = match attribute.get("to_ids").and_then(Value::as_bool) {
+        _ if kind == "link" => Some("a link in its MISP event"),
+        Some(false) => Some("its MISP event does not say to detect it (to_ids is false)"),
+        _ => None,
+    };
+    let found = doubt.map_or(Found::Named, Found::Doubtful);
+    table::read_typed((kind, found), value, place, &said, into)
 }
 
 fn is_true(value: &Value, name: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Reads OpenIOC 1.x (XML): each item's search term and content. Items that must hold together are told.
 
-use super::{Imported, Place, Said, TooMany, table};
+use super::{Found, Imported, Place, Said, TooMany, table};
 
 /// Whether a text is an OpenIOC document.
 pub fn is_openioc(text: &str) -> bool {
@@ -13,7 +13,8 @@ pub fn is_openioc(text: &str) -> bool {
 /// # Errors
 /// When there are too many values.
 pub fn read(text: &str, file: &str, into: &mut Imported) -> Result<(), TooMany> {
-    let threat = inside(text, "<short_description>", "</short_description>").map(unescaped).unwrap_or_default();
+    let threat =
+        inside(text, "<short_description>", "</short_description>").map(unescaped).unwrap_or_default();
     let said = Said { threat, ..Said::default() };
     let mut at = 0;
     while let Some(next) = text.get(at..).and_then(|rest| rest.find("<Context ")) {
@@ -28,7 +29,7 @@ pub fn read(text: &str, file: &str, into: &mut Imported) -> Result<(), TooMany> 
         let content = item.split_once("<Content").and_then(|(_, rest)| inside(rest, ">", "</Content>"));
         let Some(value) = content.map(unescaped).filter(|value| !value.is_empty()) else { continue };
         match kind_of(search) {
-            Some(kind) => table::read_typed(kind, &value, &place, &said, into)?,
+            Some(kind) => table::read_typed((kind, Found::Named), &value, &place, &said, into)?,
             None => into.reject(value, None, format!("of type {search}, which no gateway sees"), &place)?,
         }
     }
@@ -55,6 +56,7 @@ fn inside<'t>(text: &'t str, open: &str, close: &str) -> Option<&'t str> {
 }
 
 fn unescaped(text: &str) -> String {
-    let text = text.trim().replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    let text =
+        text.trim().replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
     text.replace("&amp;", "&")
 }

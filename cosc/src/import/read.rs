@@ -27,6 +27,9 @@ pub enum Unread {
     /// A format that has no reader.
     #[error("{0}")]
     Format(&'static str),
+    /// JSON that is cut or damaged: half a list would look like a whole one.
+    #[error("JSON that is not whole ({0}); fetch the file again")]
+    Json(serde_json::Error),
     /// A bundle that cannot be read.
     #[error("{0}")]
     Bundle(#[from] protocol::bundle::BundleError),
@@ -103,8 +106,8 @@ pub fn contents(bytes: &[u8], name: &str, into: &mut Imported) -> Result<(), Unr
         if serde_json::from_str::<serde_json::Value>(first).is_ok_and(|value| value.is_object()) {
             return Ok(json::read_lines(trimmed, name, into)?);
         }
-        if trimmed.starts_with("{\"") || trimmed.starts_with("{\n") {
-            into.note(format!("{name}: looks like JSON but is not whole; read as text"));
+        if let Some(error) = broken_json(trimmed) {
+            return Err(Unread::Json(error));
         }
     }
     if trimmed.starts_with('<') && openioc::is_openioc(trimmed) {
@@ -115,6 +118,15 @@ pub fn contents(bytes: &[u8], name: &str, into: &mut Imported) -> Result<(), Unr
         Some(shape) => Ok(table::read(&text, shape, name, into)?),
         None => Ok(text::read(&text, name, into)?),
     }
+}
+
+/// The error of a text that begins as JSON does; prose may begin with a bracket, too.
+fn broken_json(text: &str) -> Option<serde_json::Error> {
+    let second = text.chars().skip(1).find(|c| !c.is_whitespace());
+    if !matches!((text.chars().next(), second), (Some('{'), Some('"')) | (Some('['), Some('{' | '"'))) {
+        return None;
+    }
+    serde_json::from_str::<serde_json::Value>(text).err()
 }
 
 /// A bundle that was made before, to be made again with something added.

@@ -44,12 +44,12 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn candidate(candidate: &'a Candidate) -> Self {
-        let Candidate { look_for, place, count, said } = candidate;
+        let Candidate { look_for, place, count, said, doubt } = candidate;
         Self {
             kind: Some(look_for.kind()),
             value: look_for.to_string(),
-            verdict: None,
-            reason: None,
+            verdict: doubt.map(|_| "doubtful"),
+            reason: *doubt,
             file: &place.file,
             line: Some(place.line).filter(|line| *line > 0),
             count: *count,
@@ -91,7 +91,8 @@ impl<'a> Row<'a> {
 /// # Errors
 /// What the sink returns.
 pub fn json(imported: &Imported, mut out: impl Write) -> io::Result<()> {
-    let rows = imported.accepted.iter().map(Row::candidate).chain(imported.rejected.iter().map(Row::rejected));
+    let rows =
+        imported.accepted.iter().map(Row::candidate).chain(imported.rejected.iter().map(Row::rejected));
     for row in rows {
         serde_json::to_writer(&mut out, &row)?;
         out.write_all(b"\n")?;
@@ -99,13 +100,17 @@ pub fn json(imported: &Imported, mut out: impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// The candidates as `KIND VALUE PLACE`, which is also a list that can be imported.
+/// The candidates as a list that can be edited and imported again; doubtful ones are comments in it.
 ///
 /// # Errors
 /// What the sink returns.
 pub fn list(imported: &Imported, mut out: impl Write) -> io::Result<()> {
-    for Candidate { look_for, place, .. } in &imported.accepted {
-        writeln!(out, "{look_for} # {} {}", look_for.kind(), plain(&place.to_string()))?;
+    for Candidate { look_for, place, doubt, .. } in &imported.accepted {
+        let (place, kind) = (plain(&place.to_string()), look_for.kind());
+        match doubt {
+            None => writeln!(out, "{look_for} # {kind} {place}")?,
+            Some(why) => writeln!(out, "# doubtful: {look_for} # {kind} {place}: {why}")?,
+        }
     }
     out.flush()
 }
@@ -135,8 +140,9 @@ pub fn trouble(imported: &Imported, mut out: impl Write) -> io::Result<()> {
     let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     let repeats: u64 = imported.accepted.iter().map(|candidate| candidate.count - 1).sum();
+    let doubtful = imported.accepted.iter().filter(|candidate| candidate.doubt.is_some()).count();
     let (read, aside) = (imported.accepted.len(), imported.rejected.len());
-    writeln!(out, "{read} values{kinds}, {aside} set aside, {repeats} repeats")
+    writeln!(out, "{read} values{kinds}, {doubtful} of them doubtful, {aside} set aside, {repeats} repeats")
 }
 
 /// Foreign text as it may go to a terminal: no control characters, no change of direction.

@@ -5,7 +5,8 @@ use protocol::{Severity, Timestamp, Tlp};
 /// A TLP marking as people write it: `TLP:AMBER+STRICT`, `white`, `amber`.
 pub fn tlp(text: &str) -> Option<Tlp> {
     let text = text.trim().to_ascii_lowercase();
-    let word = text.strip_prefix("tlp").map_or(text.as_str(), |rest| rest.trim_start_matches([':', '-', ' ']));
+    let word =
+        text.strip_prefix("tlp").map_or(text.as_str(), |rest| rest.trim_start_matches([':', '-', ' ']));
     let word = match word {
         "white" => "clear",
         "amber strict" | "amber-strict" => "amber+strict",
@@ -86,7 +87,8 @@ pub enum Meaning {
 
 /// Reads a type as MISP, STIX exports, OTX, abuse.ch and Italian tables name it.
 pub fn meaning(word: &str) -> Meaning {
-    let word: String = word.trim().to_lowercase().chars().filter(|c| c.is_alphanumeric() || *c == '|').collect();
+    let word: String =
+        word.trim().to_lowercase().chars().filter(|c| c.is_alphanumeric() || *c == '|').collect();
     if word.contains('|') {
         return Meaning::Several;
     }
@@ -96,8 +98,17 @@ pub fn meaning(word: &str) -> Meaning {
         | "hostname" | "host" | "domain" | "dominio" | "domini" | "fqdn" | "domainname" | "nomehost"
         | "c2" | "hash" | "file" | "indicator" | "ioc" | "dns" => return Meaning::Shape,
         "url" | "uri" | "link" | "urldownload" => "url",
-        "email" | "mail" | "emailsrc" | "emaildst" | "emailsender" | "emailaddress" | "emailaddr"
-        | "emailreplyto" | "mittente" | "whoisregistrantemail" | "indirizzoemail" => "email",
+        "email"
+        | "mail"
+        | "emailsrc"
+        | "emaildst"
+        | "emailsender"
+        | "emailaddress"
+        | "emailaddr"
+        | "emailreplyto"
+        | "mittente"
+        | "whoisregistrantemail"
+        | "indirizzoemail" => "email",
         "md5" | "filehashmd5" | "md5hash" | "hashmd5" => "md5",
         "sha1" | "filehashsha1" | "sha1hash" | "hashsha1" | "x509fingerprintsha1" => "sha1",
         "sha256" | "filehashsha256" | "sha256hash" | "hashsha256" | "x509fingerprintsha256" => "sha256",

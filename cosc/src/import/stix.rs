@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Imported, Place, Said, TooMany, said, table};
+use super::{Found, Imported, Place, Said, TooMany, said, table};
 
 /// The objects of a document that is a STIX bundle.
 pub fn objects(document: &Value) -> Option<&Vec<Value>> {
@@ -36,7 +36,7 @@ pub fn read(objects: &[Value], place: &Place, into: &mut Imported) -> Result<(),
         match comparisons(&pattern) {
             Ok(found) => {
                 for (kind, value) in found {
-                    table::read_typed(kind, &value, place, &said, into)?;
+                    table::read_typed((kind, Found::Named), &value, place, &said, into)?;
                 }
             }
             Err(reason) => into.reject(pattern, None, reason, place)?,
@@ -85,7 +85,9 @@ fn comparisons(pattern: &str) -> Result<Comparisons, &'static str> {
             (_, "START" | "STOP" | "WITHIN" | "REPEATS" | "SECONDS" | "TIMES") => {
                 return Err("a STIX pattern with a time window, which is not looked for");
             }
-            (_, name) => path = Some(kind_of(name).ok_or("a STIX pattern about something that no gateway sees")?),
+            (_, name) => {
+                path = Some(kind_of(name).ok_or("a STIX pattern about something that no gateway sees")?)
+            }
         }
     }
     if found.is_empty() { Err("a STIX pattern without values") } else { Ok(found) }
@@ -98,9 +100,10 @@ fn kind_of(path: &str) -> Option<&'static str> {
         "email-addr:value" | "email-message:from_ref.value" | "email-message:sender_ref.value" => "email",
         "file:hashes.MD5" | "artifact:hashes.MD5" => "md5",
         "file:hashes.SHA-1" | "file:hashes.SHA1" | "x509-certificate:hashes.SHA-1" => "sha1",
-        "file:hashes.SHA-256" | "file:hashes.SHA256" | "artifact:hashes.SHA-256" | "x509-certificate:hashes.SHA-256" => {
-            "sha256"
-        }
+        "file:hashes.SHA-256"
+        | "file:hashes.SHA256"
+        | "artifact:hashes.SHA-256"
+        | "x509-certificate:hashes.SHA-256" => "sha256",
         "network-traffic:dst_ref.value" | "network-traffic:src_ref.value" => "ip",
         "network-traffic:extensions.http-request-ext.request_header.User-Agent" => "user-agent",
         _ => return None,
@@ -180,7 +183,10 @@ mod tests {
             "[domain-name:value IN ('a.example', 'b.example') OR url:value = 'http://c.example/']",
             Ok(&["ip a.example", "ip b.example", "url http://c.example/"]),
         );
-        check("[url:value = 'http://a.example/\\'x'] OR [ipv4-addr:value = '203.0.113.5']", Ok(&["url http://a.example/'x", "ip 203.0.113.5"]));
+        check(
+            "[url:value = 'http://a.example/\\'x'] OR [ipv4-addr:value = '203.0.113.5']",
+            Ok(&["url http://a.example/'x", "ip 203.0.113.5"]),
+        );
     }
 
     #[test]

@@ -4,28 +4,12 @@
 use csv::{Reader, ReaderBuilder, StringRecord};
 use protocol::LookFor;
 
+use super::columns::Column;
 use super::said::{self, Meaning};
 use super::{Found, Imported, Place, Said, TooMany, text};
 
-/// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
-    Value,
-    Type,
-    Threat,
-    Severity,
-    Tlp,
-    Confidence,
-    ValidFrom,
-    ValidUntil,
-    Alert,
-    Source,
-    /// Named for what it holds, such as `SHA256`, `C2 Server` or `Payload Hash`.
-    Observables,
-    /// Known not to hold indicators, such as file names and remarks.
-    Remark,
-    Unknown,
-}
+/// Longer texts are no names of columns.
+const NAME_BYTES_MAX: usize = 48;
 
 /// How a text is cut into columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +50,19 @@ pub fn shape(text: &str, is_named_csv: bool) -> Option<Shape> {
 fn names_columns(line: &str, delimiter: u8) -> bool {
     let record = reader(line.trim_start_matches(['#', ' ', '\u{feff}']), delimiter).records().next();
     let Some(Ok(record)) = record else { return false };
-    let known = record.iter().map(column).filter(|column| *column != Column::Unknown).count();
-    let holds_values =
-        record.iter().map(column).any(|column| matches!(column, Column::Value | Column::Observables));
-    let is_data = record.iter().any(|cell| LookFor::guess(cell).is_ok());
-    holds_values && !is_data && known >= 1 && (record.len() >= 2 || column(record.get(0).unwrap_or_default()) == Column::Value)
+    if record.iter().any(|cell| cell.len() > NAME_BYTES_MAX) {
+        return false; // a sentence, or a query
+    }
+    let known = record.iter().map(Column::by_name).filter(|column| *column != Column::Unknown).count();
+    let holds_values = record
+        .iter()
+        .map(Column::by_name)
+        .any(|column| matches!(column, Column::Value | Column::Observables));
+    let is_data = record.iter().any(|cell| LookFor::guess(cell.trim_matches('"')).is_ok());
+    holds_values
+        && !is_data
+        && known >= 1
+        && (record.len() >= 2 || Column::by_name(record.get(0).unwrap_or_default()) == Column::Value)
 }
 
 fn reader(text: &str, delimiter: u8) -> Reader<&[u8]> {
@@ -78,49 +70,8 @@ fn reader(text: &str, delimiter: u8) -> Reader<&[u8]> {
         .delimiter(delimiter)
         .has_headers(false)
         .flexible(true)
-        .trim(csv::Trim::All) // abuse.ch writes a space between comma and quote
+        .trim(csv::Trim::All)
         .from_reader(text.as_bytes())
-}
-
-fn column(name: &str) -> Column {
-    let name = name.trim_matches(['"', '#', ' ', '\u{feff}']).to_lowercase();
-    let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    match words.join(" ").as_str() {
-        "indicator" | "indicators" | "indicatore" | "indicatori" | "value" | "valore" | "ioc" | "iocs" | "ioc value"
-        | "observable" | "osservabile" | "indicator value" | "artefatto" => return Column::Value,
-        "type" | "tipo" | "kind" | "ioc type" | "entity type" | "indicator type" | "tipologia" | "tipo indicatore"
-        | "tipo ioc" => return Column::Type,
-        "threat" | "minaccia" | "malware" | "malware printable" | "threat name" | "famiglia" | "family"
-        | "malware family" | "campaign" | "campagna" | "actor" | "attore" | "tool name" => return Column::Threat,
-        "severity" | "gravità" | "gravita" | "criticità" | "criticita" | "severità" => return Column::Severity,
-        "tlp" | "marking" => return Column::Tlp,
-        "confidence" | "confidence level" | "confidenza" | "attendibilità" | "attendibilita" => return Column::Confidence,
-        "valid from" | "valido dal" => return Column::ValidFrom,
-        "valid until" | "scadenza" | "expires" | "expiration" | "valido fino al" | "expiration date" => {
-            return Column::ValidUntil;
-        }
-        "alert" | "allarme" | "alert id" | "allerta" | "numero allarme" => return Column::Alert,
-        "source" | "fonte" | "feed" | "origine" | "reporter" => return Column::Source,
-        "port" | "porta" | "dst port" | "" => return Column::Unknown,
-        _ => {}
-    }
-    const REMARKS: [&str; 36] = [
-        "date", "data", "time", "timestamp", "note", "notes", "description", "descrizione", "comment", "comments",
-        "commento", "reference", "references", "riferimento", "riferimenti", "filename", "path", "percorso", "pdb",
-        "author", "autore", "size", "status", "tags", "tag", "id", "seen", "created", "modified", "name", "nome",
-        "task", "urlhaus", "dateadded", "title", "titolo",
-    ];
-    const OBSERVABLES: [&str; 24] = [
-        "md5", "sha1", "sha256", "sha", "hash", "hashes", "ip", "ipv4", "ipv6", "ips", "address", "indirizzo", "domain",
-        "domains", "dominio", "domini", "hostname", "host", "fqdn", "url", "urls", "c2", "email", "ja3",
-    ];
-    if words.iter().any(|word| REMARKS.contains(word)) {
-        return Column::Remark;
-    }
-    if words.iter().any(|word| OBSERVABLES.contains(word)) || words.as_slice() == ["user", "agent"] {
-        return Column::Observables;
-    }
-    Column::Unknown
 }
 
 /// Reads a table of a known shape.
@@ -138,6 +89,11 @@ pub fn read(text: &str, shape: Shape, file: &str, into: &mut Imported) -> Result
         let passed: usize = lines.by_ref().take(header_line).map(str::len).sum();
         body = text.get(passed..).unwrap_or_default().trim_start_matches(['#', ' ', '\u{feff}']);
     }
+    // abuse.ch writes a space between comma and quote, which a CSV reader takes for a part of the value.
+    let (spaced, joined) =
+        (format!("{} \"", char::from(shape.delimiter)), format!("{}\"", char::from(shape.delimiter)));
+    let body =
+        if body.starts_with('"') && body.contains(&spaced) { &body.replace(&spaced, &joined) } else { body };
     let mut rows = reader(body, shape.delimiter);
     let mut record = StringRecord::new();
     loop {
@@ -147,13 +103,19 @@ pub fn read(text: &str, shape: Shape, file: &str, into: &mut Imported) -> Result
             Ok(false) => break,
             Ok(true) => {}
             Err(error) => {
-                into.reject(format!("row at line {line}"), None, format!("not a row of a table: {error}"), &place)?;
+                into.reject(
+                    format!("row at line {line}"),
+                    None,
+                    format!("not a row of a table: {error}"),
+                    &place,
+                )?;
                 continue;
             }
         }
-        let place = Place { line: lines_before + record.position().map_or(line, csv::Position::line), ..place };
+        let place =
+            Place { line: lines_before + record.position().map_or(line, csv::Position::line), ..place };
         if columns.is_empty() && shape.header_line.is_some() {
-            columns = record.iter().map(column).collect();
+            columns = record.iter().map(Column::by_name).collect();
             names = record.clone();
             continue;
         }
@@ -173,10 +135,17 @@ fn tell_remarks(names: &StringRecord, columns: &[Column], file: &str, into: &mut
     }
 }
 
-fn read_row(record: &StringRecord, columns: &[Column], place: &Place, into: &mut Imported) -> Result<(), TooMany> {
+fn read_row(
+    record: &StringRecord,
+    columns: &[Column],
+    place: &Place,
+    into: &mut Imported,
+) -> Result<(), TooMany> {
     let cells = || record.iter().zip(columns.iter().copied().chain(std::iter::repeat(Column::Unknown)));
     let cell = |wanted: Column| {
-        cells().find(|(text, column)| *column == wanted && !text.is_empty() && *text != "None").map(|(text, _)| text)
+        cells()
+            .find(|(text, column)| *column == wanted && !text.is_empty() && *text != "None")
+            .map(|(text, _)| text)
     };
     let said = Said {
         threat: cell(Column::Threat).unwrap_or_default().to_owned(),
@@ -190,7 +159,7 @@ fn read_row(record: &StringRecord, columns: &[Column], place: &Place, into: &mut
     };
     if columns.contains(&Column::Value) {
         let Some(value) = cell(Column::Value) else { return Ok(()) };
-        return read_typed(cell(Column::Type).unwrap_or_default(), value, place, &said, into);
+        return read_typed((cell(Column::Type).unwrap_or_default(), Found::Named), value, place, &said, into);
     }
     let wanted = if columns.contains(&Column::Observables) { Column::Observables } else { Column::Unknown };
     for (text, column) in cells().filter(|(text, _)| !text.is_empty()) {
@@ -201,12 +170,12 @@ fn read_row(record: &StringRecord, columns: &[Column], place: &Place, into: &mut
     Ok(())
 }
 
-/// Reads a value whose type the source names.
+/// Reads a value whose type the source names, and how sure it is of it.
 ///
 /// # Errors
 /// When there are too many values.
 pub fn read_typed(
-    kind: &str,
+    (kind, found): (&str, Found),
     value: &str,
     place: &Place,
     said: &Said,
@@ -217,19 +186,17 @@ pub fn read_typed(
             into.reject(value.to_owned(), None, format!("of type {kind}, which no gateway sees"), place)
         }
         Meaning::Kind(kind) => match LookFor::parse(kind, value) {
-            Ok(look_for) => into.handle_value(look_for, Found::Named, place, said),
-            Err(_) => read_any(value, place, said, into),
+            Ok(look_for) => into.handle_value(look_for, found, place, said),
+            Err(_) => read_any(value, found, place, said, into),
         },
-        Meaning::Several if value.contains('|') => {
-            read_several(kind, value, place, said, into)
-        }
-        Meaning::Several | Meaning::Shape => read_any(value, place, said, into),
+        Meaning::Several if value.contains('|') => read_several((kind, found), value, place, said, into),
+        Meaning::Several | Meaning::Shape => read_any(value, found, place, said, into),
     }
 }
 
 /// `filename|md5`, `domain|ip`, `ip-dst|port`: each part by its own type.
 fn read_several(
-    kind: &str,
+    (kind, found): (&str, Found),
     value: &str,
     place: &Place,
     said: &Said,
@@ -240,20 +207,26 @@ fn read_several(
             Some((ip, port)) if ip.contains(':') => format!("[{ip}]:{port}"),
             _ => value.replacen('|', ":", 1),
         };
-        return read_any(&joined, place, said, into);
+        return read_any(&joined, found, place, said, into);
     }
     for (kind, value) in kind.split('|').zip(value.split('|')) {
         if said::meaning(kind) != Meaning::NotLookedFor {
-            read_typed(kind, value, place, said, into)?;
+            read_typed((kind, found), value, place, said, into)?;
         }
     }
     Ok(())
 }
 
 /// Reads a field that holds indicators by its shape, as a whole or in pieces; what cannot be read is told.
-fn read_any(value: &str, place: &Place, said: &Said, into: &mut Imported) -> Result<(), TooMany> {
+fn read_any(
+    value: &str,
+    found: Found,
+    place: &Place,
+    said: &Said,
+    into: &mut Imported,
+) -> Result<(), TooMany> {
     let error = match LookFor::guess(value) {
-        Ok(look_for) => return into.handle_value(look_for, Found::Named, place, said),
+        Ok(look_for) => return into.handle_value(look_for, found, place, said),
         Err(error) => error,
     };
     if !text::read_cell(value, place, said, into)? {

@@ -16,9 +16,40 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 const SCHEMES: [&str; 9] = ["http", "https", "ftp", "ftps", "sftp", "ws", "wss", "ldap", "ldaps"];
 /// First parts and marks of antivirus names such as `Win32/Example.AB` and `Trojan.Win32.Example.ab`.
 const DETECTION_WORDS: [&str; 34] = [
-    "win32", "win64", "w32", "w64", "w97m", "x97m", "o97m", "msil", "linux", "android", "androidos", "osx", "macos",
-    "ios", "js", "vbs", "vba", "php", "python", "powershell", "html", "java", "bat", "swf", "nsis", "wingo", "unix",
-    "generik", "trojan", "backdoor", "ransom", "exploit", "hacktool", "doc",
+    "win32",
+    "win64",
+    "w32",
+    "w64",
+    "w97m",
+    "x97m",
+    "o97m",
+    "msil",
+    "linux",
+    "android",
+    "androidos",
+    "osx",
+    "macos",
+    "ios",
+    "js",
+    "vbs",
+    "vba",
+    "php",
+    "python",
+    "powershell",
+    "html",
+    "java",
+    "bat",
+    "swf",
+    "nsis",
+    "wingo",
+    "unix",
+    "generik",
+    "trojan",
+    "backdoor",
+    "ransom",
+    "exploit",
+    "hacktool",
+    "doc",
 ];
 
 /// What one piece of text turned out to be.
@@ -127,7 +158,9 @@ fn take_urls(line: &str, defanged: bool, found: &mut Vec<Piece>) -> String {
     while let Some(at) = tail.find("://") {
         let (head, _) = tail.split_at_checked(at).unwrap_or((tail, ""));
         let scheme_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*');
-        let scheme_at = head.len() - head.chars().rev().take_while(|c| scheme_char(*c)).count();
+        let scheme: usize = head.chars().rev().take_while(|c| scheme_char(*c)).count();
+        let scheme = head.get(head.len() - scheme..).unwrap_or_default();
+        let scheme_at = head.len() - scheme.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).len();
         let (before, url) = tail.split_at_checked(scheme_at).unwrap_or(("", tail));
         let (url, after) = url.split_at_checked(url_end(url)).unwrap_or((url, ""));
         rest.push_str(before);
@@ -147,7 +180,9 @@ fn url_end(url: &str) -> usize {
     let path = if literal { url.find(']').map_or(authority, |at| at + 1) } else { authority };
     let tail = url.get(path..).unwrap_or_default();
     let stop = |c: char| {
-        c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '|' | '^' | '`' | '{' | '}' | '[' | ']' | '\\')
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '"' | '\'' | '<' | '>' | '|' | '^' | '`' | '{' | '}' | '[' | ']' | '\\')
     };
     let mut end = path + tail.find(stop).unwrap_or(tail.len());
     if let Some(next) = tail.find("://").map(|at| path + at) {
@@ -156,7 +191,7 @@ fn url_end(url: &str) -> usize {
             end = end.min(path + at);
         }
     }
-    let cut = url.get(..end).unwrap_or(url);
+    let cut = url.get(..end).unwrap_or(url).trim_end_matches("++"); // AsciiDoc's mark for "as it stands"
     let mut text = cut.trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_']);
     while text.ends_with(')') && text.matches('(').count() < text.matches(')').count() {
         text = text.trim_end_matches(')').trim_end_matches(['.', ',', ';', ':']);
@@ -214,7 +249,8 @@ fn read_token(token: &str, before: &str, defanged: bool, found: &mut Vec<Piece>)
 
 fn trimmed(token: &str) -> &str {
     let token = token.trim_matches(['.', ',', ';', ':', '-', '_', '/', '+', '%', '\'', '"']);
-    let token = if token.starts_with('[') && token.contains(']') { token } else { token.trim_start_matches('[') };
+    let token =
+        if token.starts_with('[') && token.contains(']') { token } else { token.trim_start_matches('[') };
     if token.contains('[') { token } else { token.trim_end_matches(']') }
 }
 
@@ -225,15 +261,19 @@ fn hash(text: &str) -> Option<Piece> {
     }
     match text.len() {
         32 | 40 | 64 => LookFor::guess(text).ok().map(|value| Piece::Value(value, Found::Alone)),
-        56 | 96 | 128 => Some(Piece::Aside(text.to_owned(), "a hash of a kind that is not looked for (SHA-224, 384, 512)")),
+        56 | 96 | 128 => {
+            Some(Piece::Aside(text.to_owned(), "a hash of a kind that is not looked for (SHA-224, 384, 512)"))
+        }
         _ => None,
     }
 }
 
 fn email(text: &str) -> Option<Piece> {
     let (local, domain) = text.rsplit_once('@')?;
-    let known = Domain::parse(domain).is_ok_and(|domain| domain.as_str().contains('.') && ends_like_a_domain(&domain));
-    let value = LookFor::parse("email", text).ok().filter(|_| known && !local.is_empty())?;
+    let local = local.rsplit([':', '/', '@']).next()?; // mailto:, email:
+    let known = Domain::parse(domain)
+        .is_ok_and(|domain| domain.as_str().contains('.') && ends_like_a_domain(&domain));
+    let value = LookFor::parse("email", &format!("{local}@{domain}")).ok().filter(|_| known)?;
     Some(Piece::Value(value, Found::Alone))
 }
 
@@ -244,7 +284,9 @@ fn address(text: &str, before: &str) -> Option<Piece> {
         return None;
     }
     let value = match text.split_once('/') {
-        Some((host, prefix)) if prefix.parse::<u8>().is_ok() && host.parse::<IpAddr>().is_ok() => LookFor::guess(text),
+        Some((host, prefix)) if prefix.parse::<u8>().is_ok() && host.parse::<IpAddr>().is_ok() => {
+            LookFor::guess(text)
+        }
         Some(_) => return None,
         None if text.parse::<SocketAddr>().is_ok() || bare_address(text) => LookFor::guess(text),
         None => return None,
@@ -272,26 +314,43 @@ fn is_detection_name(text: &str) -> bool {
         }
         None => {
             let parts: Vec<&str> = text.split(['.', ':']).collect();
-            parts.len() >= 3 && parts.iter().any(|part| ["win32", "win64", "msil", "w32", "w64", "androidos"].contains(&part.to_ascii_lowercase().as_str()))
+            parts.len() >= 3
+                && parts.iter().any(|part| {
+                    ["win32", "win64", "msil", "w32", "w64", "androidos"]
+                        .contains(&part.to_ascii_lowercase().as_str())
+                })
         }
     }
 }
 
 /// A text with a slash: a URL that lost its scheme, or a path.
 fn slashed(text: &str, host: &str, found: &mut Vec<Piece>) {
-    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
-    let is_host = bare_address(name) || domain(name, false).is_some();
-    if is_host {
-        found.push(Piece::Aside(text.to_owned(), "a URL without its scheme: put http:// or https:// before it"));
+    let name =
+        host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    let host = match domain(name, false) {
+        Some(domain) => Some(LookFor::Observable(Observable::Domain(domain))),
+        None => bare_address(name).then(|| LookFor::guess(name).ok()).flatten(),
+    };
+    if let Some(host) = host {
+        const WHY: &str = "the host of a URL without its scheme: all of it would be looked for";
+        found.push(Piece::Value(host, Found::Doubtful(WHY)));
+        found.push(Piece::Aside(
+            text.to_owned(),
+            "a URL without its scheme: put http:// or https:// before it",
+        ));
     }
 }
 
 /// A domain as people write them in prose; `word.Word` at the seam of two sentences is none.
 fn domain(text: &str, defanged: bool) -> Option<Domain> {
-    if text.contains(['@', '%', '+', '[', ']']) || text.split('.').any(|label| label.starts_with('-') || label.ends_with('-')) {
+    if text.contains(['@', '%', '+', '[', ']'])
+        || text.split('.').any(|label| label.starts_with('-') || label.ends_with('-'))
+    {
         return None;
     }
-    let domain = Domain::parse(text).ok().filter(|domain| domain.as_str().contains('.') && ends_like_a_domain(domain))?;
+    let domain = Domain::parse(text)
+        .ok()
+        .filter(|domain| domain.as_str().contains('.') && ends_like_a_domain(domain))?;
     let mut labels = text.rsplit('.');
     let (ending, label) = (labels.next()?, labels.next()?);
     let capital = ending.starts_with(char::is_uppercase);
@@ -318,9 +377,12 @@ mod tests {
     #[test]
     fn values_are_found_anywhere_in_prose() {
         check("The C2 at evil.example, then 203.0.113.5.", &["domain evil.example", "ip 203.0.113.5"]);
-        check("(see mallory@evil.example)", &["email mallory@evil.example"]);
+        check("(see mailto:mallory@evil.example)", &["email mallory@evil.example"]);
         check("drops D41D8CD98F00B204E9800998ECF8427F;", &["md5 d41d8cd98f00b204e9800998ecf8427f"]);
-        check("networks 203.0.113.0/24 and 2001:db8::/32", &["network 203.0.113.0/24", "network 2001:db8::/32"]);
+        check(
+            "networks 203.0.113.0/24 and 2001:db8::/32",
+            &["network 203.0.113.0/24", "network 2001:db8::/32"],
+        );
         check("listens on 203.0.113.5:8443", &["ip_port 203.0.113.5:8443"]);
         check("MD5:0123456789abcdef0123456789abcdef", &["md5 0123456789abcdef0123456789abcdef"]);
         check("host=evil.example|port=80", &["domain evil.example"]);
@@ -341,11 +403,9 @@ mod tests {
         check("(http://evil.example/a).", &["url http://evil.example/a"]);
         check("http://evil.example/a_(b)", &["url http://evil.example/a_(b)"]);
         check("\"http://evil.example/a\",", &["url http://evil.example/a"]);
-        check(
-            "http://a.example/1,http://b.example/2",
-            &["url http://a.example/1", "url http://b.example/2"],
-        );
+        check("http://a.example/1,http://b.example/2", &["url http://a.example/1", "url http://b.example/2"]);
         check("http://[2001:db8::5]:80/a", &["url http://[2001:db8::5]/a"]);
+        check("`++https://evil.example/a++`", &["url https://evil.example/a"]);
     }
 
     #[test]
@@ -380,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_url_without_scheme_is_told() {
-        check("evil.example/gate.php", &["aside evil.example/gate.php"]);
-        check("203.0.113.5:80/path", &["aside 203.0.113.5:80/path"]);
+        check("evil.example/gate.php", &["domain evil.example", "aside evil.example/gate.php"]);
+        check("203.0.113.5:80/path", &["ip 203.0.113.5", "aside 203.0.113.5:80/path"]);
     }
 }

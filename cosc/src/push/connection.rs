@@ -44,7 +44,10 @@ impl Identity {
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| anyhow!("{}: {error}; {how}", chain.display()))?;
         let [leaf, .., authority] = certificates.as_slice() else {
-            bail!("{} must hold this desk's certificate and the collector's authority; {how}", chain.display());
+            bail!(
+                "{} must hold this desk's certificate and the collector's authority; {how}",
+                chain.display()
+            );
         };
         Ok(Self { key, leaf: leaf.clone(), authority: authority.clone() })
     }
@@ -101,7 +104,8 @@ impl Connection {
     }
 
     async fn open_at(address: SocketAddr, config: ClientConfig) -> Result<Self> {
-        let any: SocketAddr = if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+        let any: SocketAddr =
+            if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
         let endpoint = Endpoint::client(any).context("cannot open a UDP socket")?;
         let connecting = endpoint.connect_with(config, address, COLLECTOR_SERVER_NAME)?;
         let connected = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS_MAX), connecting).await;
@@ -132,7 +136,9 @@ impl Connection {
     pub async fn receive(&mut self, within: Duration) -> Result<PushReply> {
         match tokio::time::timeout(within, self.next()).await {
             Ok(reply) => reply,
-            Err(_) => bail!("the collector did not answer within {} seconds; look at its log", within.as_secs()),
+            Err(_) => {
+                bail!("the collector did not answer within {} seconds; look at its log", within.as_secs())
+            }
         }
     }
 
