@@ -80,7 +80,10 @@ read_arguments() {
             sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
             exit 0
             ;;
-        -*) fail "no option $1; --help lists them" ;;
+        -*)
+            echo "demo.sh: no option $1; --help lists them" >&2
+            exit 2
+            ;;
         *)
             [ -r "$1" ] || fail "cannot read $1"
             files+=("$(realpath -e -- "$1")")

@@ -30,7 +30,7 @@ as_root() {
 
 install_packages() {
     local missing=() name
-    for name in "$@"; do
+    for name in $(printf '%s\n' "$@" | sort -u); do
         if [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ]; then
             missing+=("$name")
         fi
@@ -56,9 +56,20 @@ install_rust() {
         rustup default "$rust_version"
         return 0
     fi
-    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-        sh -s -- -y --profile minimal --default-toolchain "$rust_version" --component clippy --component rustfmt ||
-        fail "Rust could not be installed; see https://rustup.rs and run this again"
+    local triple folder
+    triple=$(uname -m)-unknown-linux-gnu
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064  # the folder's name is fixed now
+    trap "rm -rf '$folder'" EXIT
+    local from=https://static.rust-lang.org/rustup/dist/$triple/rustup-init
+    if curl --proto '=https' --tlsv1.2 -sSf --output-dir "$folder" -O "$from" -O "$from.sha256" &&
+        echo "$(cut -c1-64 "$folder/rustup-init.sha256")  $folder/rustup-init" | sha256sum --check --quiet &&
+        chmod +x "$folder/rustup-init" &&
+        "$folder/rustup-init" -y --quiet --profile minimal \
+            --default-toolchain "$rust_version" --component clippy --component rustfmt; then
+        return 0
+    fi
+    fail "Rust could not be installed; see https://rustup.rs and run this again"
 }
 
 main() {
