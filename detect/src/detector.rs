@@ -363,3 +363,7 @@ fn read_datagram(
         Interest::Tcp { .. } | Interest::Nothing => {}
     }
 }
+
+#[cfg(test)]
+#[path = "detector_tests.rs"]
+mod tests;

@@ -156,3 +156,57 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     let pair = bytes.get(at..)?.first_chunk::<2>()?;
     Some(u16::from_be_bytes(*pair))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made::{dns_answer, dns_question};
+
+    fn check(message: &[u8], expected: &[&str], malformed: u64) {
+        let mut seen = Vec::new();
+        let mut counters = Counters::default();
+        read(message, &mut counters, &mut |sighting| {
+            seen.push(format!("{} {}", sighting.seen_in.as_str(), sighting.observable));
+        });
+        assert_eq!(
+            (seen.iter().map(String::as_str).collect::<Vec<_>>(), counters.dns_malformed),
+            (expected.to_vec(), malformed)
+        );
+    }
+
+    #[test]
+    fn a_pointer_that_does_not_point_backwards_ends_the_message() {
+        let mut message = dns_answer("a.example", "b.example", [1; 4]);
+        let owner = message.iter().position(|byte| *byte == 0xc0).unwrap();
+        message[owner + 1] = u8::try_from(owner).unwrap(); // to itself
+        check(&message, &["dns.query a.example"], 1);
+        message[owner + 1] = u8::try_from(owner + 2).unwrap(); // ahead
+        check(&message, &["dns.query a.example"], 1);
+    }
+
+    #[test]
+    fn what_was_read_before_the_cut_is_reported() {
+        let message = dns_answer("a.example", "b.example", [203, 0, 113, 5]);
+        check(&message, &["dns.query a.example", "dns.answer b.example", "dns.answer 203.0.113.5"], 0);
+        check(&message[..message.len() - 1], &["dns.query a.example", "dns.answer b.example"], 1);
+        check(&message[..11], &[], 1);
+    }
+
+    #[test]
+    fn messages_over_tcp_have_their_length_before_them() {
+        let question = dns_question("a.example");
+        let mut stream = u16::try_from(question.len()).unwrap().to_be_bytes().to_vec();
+        stream.extend(&question);
+        let mut both = stream.clone();
+        both.extend(&stream[..9]);
+        let mut seen = 0;
+        let consumed = read_stream(&both, &mut Counters::default(), &mut |_| seen += 1);
+        assert_eq!((consumed, seen), (stream.len(), 1));
+    }
+
+    #[test]
+    fn names_with_blanks_are_passed_over() {
+        check(&dns_question("a b.example"), &[], 0);
+        check(&dns_question("_dmarc.A.example"), &["dns.query _dmarc.a.example"], 0);
+    }
+}

@@ -241,3 +241,7 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     let pair = bytes.get(at..)?.first_chunk::<2>()?;
     Some(u16::from_be_bytes(*pair))
 }
+
+#[cfg(test)]
+#[path = "frame/frame_tests.rs"]
+mod tests;

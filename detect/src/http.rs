@@ -231,3 +231,55 @@ fn host_of(text: &str) -> Option<Observable> {
         Host::Domain(domain) => Some(Observable::Domain(Domain::clone(&domain))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_told_from_other_protocols_by_their_first_line() {
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\n"[..], Some(true)),
+            (b"\r\nPROPFIND /a", Some(true)),
+            (b"OPTIONS * HTTP/1.1", Some(true)),
+            (b"GET http://evil.example/ HTTP/1.0", Some(true)),
+            (b"CONNECT evil.example:443 HTTP/1.1\r\n", Some(true)),
+            (b"GE", None),
+            (b"GET ", None),
+            (b"CONNECT evil.exam", None),
+            (b"EHLO mail.example\r\n", Some(false)),
+            (b"USER mallory\r\n", Some(false)),
+            (b"get / HTTP/1.1", Some(false)),
+            (b"\x16\x03\x01", Some(false)),
+            (b"ABCDEFGHIJKLMNOPQRSTUVWXYZ /", Some(false)),
+        ] {
+            assert_eq!(begins_request(bytes), expected, "{}", bytes.escape_ascii());
+        }
+    }
+
+    fn check(head: &str, expected: &[&str]) {
+        let mut seen = Vec::new();
+        let mut counters = Counters::default();
+        RequestReader::default().read(head.as_bytes(), &mut counters, &mut |sighting| {
+            seen.push(format!("{} {}", sighting.seen_in.as_str(), sighting.observable));
+        });
+        assert_eq!(seen, expected, "{head:?}");
+    }
+
+    #[test]
+    fn odd_heads_are_read_as_servers_read_them() {
+        check(
+            "GET /a HTTP/1.1\nhOST:  Evil.Example \n\n",
+            &["http.host evil.example", "http.url http://evil.example/a"],
+        );
+        check(
+            "GET  /a  HTTP/1.1\r\nbad field\r\nHost: 203.0.113.5:8080\r\n\r\n",
+            &["http.host 203.0.113.5", "http.url http://203.0.113.5:8080/a"],
+        );
+        check(
+            "GET /a HTTP/1.1\r\nHost: [2001:db8::5]\r\n\r\n",
+            &["http.host 2001:db8::5", "http.url http://[2001:db8::5]/a"],
+        );
+        check("GET /a HTTP/1.1\r\n\r\n", &[]);
+    }
+}

@@ -9,9 +9,13 @@ mod door;
 mod flow;
 mod frame;
 mod home;
+#[cfg(test)]
+mod hostile_tests;
 mod http;
 mod interest;
 mod line;
+#[cfg(test)]
+mod made;
 mod matcher;
 mod quic;
 mod sighting;

@@ -112,7 +112,7 @@ impl<'a> Scan<'a> {
         let mut spans = Vec::new();
         for colon in memchr::memmem::find_iter(self.line, b"://") {
             let Some((url, span)) = words::url_at(self.line, colon) else { continue };
-            let role = fields::role_before(self.line, span.start);
+            let role = fields::role_of(self.line, span.clone());
             match url.host() {
                 Some(Host::Ip(address)) => {
                     self.add(Observable::Ip(address.to_canonical()), port_of(&url), role, span.start);
@@ -131,7 +131,8 @@ impl<'a> Scan<'a> {
     /// Decides what a word is; one that joins several values with colons or dashes is taken apart.
     fn classify(&mut self, word: &[u8], at: usize) {
         if let Some((address, port)) = words::address(word, self.line, at) {
-            let role = fields::role_before(self.line, at);
+            let role = fields::role_of(self.line, at..at + word.len());
+            let port = port.or_else(|| fields::port(self.line, role));
             self.add(Observable::Ip(address), port, role, at);
         } else if let Some(email) = words::email(word) {
             self.add(email, None, Role::Text, at);

@@ -299,3 +299,7 @@ impl<'a> Numbers<'a> {
         Some(bytes)
     }
 }
+
+#[cfg(test)]
+#[path = "quic_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! What the text before an address says about it: a field's name (`SRC=`, `"src_ip":"`, `rhost=`) or a word (`from`).
 
+use std::ops::Range;
+
 /// The part an address plays in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -12,6 +14,7 @@ pub(super) enum Role {
 
 const SRC: &[&str] = &[
     "src",
+    "srcv6",
     "srcip",
     "src_ip",
     "src-ip",
@@ -75,6 +78,7 @@ const SRC: &[&str] = &[
 ];
 const DST: &[&str] = &[
     "dst",
+    "dstv6",
     "dstip",
     "dst_ip",
     "dst-ip",
@@ -137,18 +141,56 @@ const NAT: &[&str] = &[
 /// Words in free text that name the sender.
 const FROM: &[&str] = &["from", "client", "peer", "remote", "by", "attacker"];
 
-/// The role of the value that begins at `at`.
-pub(super) fn role_before(line: &[u8], at: usize) -> Role {
+/// Fields that only say what kind of value follows; the word before them says whose it is.
+const KIND: &[&str] = &["ip", "address", "addr", "host", "ipaddress", "ip_address"];
+/// Fields with the port of a source or destination that stands elsewhere in the line.
+const SRC_PORT: &[&str] = &["SPT=", "srcport=", "src_port=", "sport=", "spt="];
+const DST_PORT: &[&str] = &["DPT=", "dstport=", "dst_port=", "dport=", "dpt="];
+
+/// The port that a line gives in a field of its own to its source or destination.
+pub(super) fn port(line: &[u8], role: Role) -> Option<u16> {
+    let names = match role {
+        Role::Src => SRC_PORT,
+        Role::Dst => DST_PORT,
+        Role::Nat | Role::Text => return None,
+    };
+    names.iter().find_map(|name| {
+        let at = memchr::memmem::find(line, name.as_bytes())?;
+        let value = trim_quote(line.get(at + name.len()..)?);
+        let digits = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+        std::str::from_utf8(value.get(..digits)?).ok()?.parse().ok()
+    })
+}
+
+fn trim_quote(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").unwrap_or(value)
+}
+
+/// The role of the value that stands at `span`.
+pub(super) fn role_of(line: &[u8], span: Range<usize>) -> Role {
+    let role = role_before(line, span.start);
+    if role == Role::Text && sends_on(line.get(span.end..).unwrap_or_default()) {
+        return Role::Src;
+    }
+    role
+}
+
+/// `address:port->`, `address ->`.
+fn sends_on(after: &[u8]) -> bool {
+    let port = after.iter().take_while(|byte| matches!(byte, b':' | b'0'..=b'9' | b']')).count();
+    after.get(port..).unwrap_or_default().trim_ascii_start().starts_with(b"->")
+}
+
+fn role_before(line: &[u8], at: usize) -> Role {
     let before = line.get(..at).unwrap_or_default();
     if before.trim_ascii().is_empty() {
         return Role::Src; // access logs begin with the client
     }
     let before = trim_openings(before);
-    if let [rest @ .., b'=' | b':'] = before {
-        let name = word_at_end(trim_openings(rest.trim_ascii_end()));
-        return by_name(name);
+    if let [rest @ .., b'=' | b':'] = before.trim_ascii_end() {
+        return by_name(trim_openings(rest.trim_ascii_end()));
     }
-    if before.ends_with(b"->") {
+    if before.trim_ascii_end().ends_with(b"->") {
         return Role::Dst;
     }
     let gap = before.len() - before.trim_ascii_end().len();
@@ -173,7 +215,12 @@ fn word_at_end(text: &[u8]) -> &[u8] {
     text.get(text.len() - length..).unwrap_or_default()
 }
 
-fn by_name(name: &[u8]) -> Role {
+fn by_name(before: &[u8]) -> Role {
+    let mut name = word_at_end(before);
+    if KIND.iter().any(|kind| name.eq_ignore_ascii_case(kind.as_bytes())) {
+        let whose = before.get(..before.len() - name.len()).unwrap_or_default().trim_ascii_end();
+        name = word_at_end(whose);
+    }
     let is = |list: &[&str]| list.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
     if is(SRC) {
         Role::Src

@@ -1,0 +1,115 @@
+//! Frames and messages made for tests.
+
+use etherparse::PacketBuilder;
+
+/// A DNS question for a name, as a client asks it.
+pub(crate) fn dns_question(name: &str) -> Vec<u8> {
+    let mut message = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
+    push_name(&mut message, name);
+    message.extend([0, 1, 0, 1]);
+    message
+}
+
+/// The answer to it: an alias, then an address for the alias, the owner compressed.
+pub(crate) fn dns_answer(name: &str, alias: &str, address: [u8; 4]) -> Vec<u8> {
+    let mut message = dns_question(name);
+    message[2] = 0x81;
+    message[7] = 2;
+    let mut target = Vec::new();
+    push_name(&mut target, alias);
+    message.extend([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60]);
+    message.extend(u16::try_from(target.len()).unwrap().to_be_bytes());
+    let alias_at = u16::try_from(message.len()).unwrap() | 0xc000;
+    message.extend(target);
+    message.extend(alias_at.to_be_bytes());
+    message.extend([0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+    message.extend(address);
+    message
+}
+
+fn push_name(message: &mut Vec<u8>, name: &str) {
+    for label in name.split('.') {
+        message.push(u8::try_from(label.len()).unwrap());
+        message.extend(label.as_bytes());
+    }
+    message.push(0);
+}
+
+/// A ClientHello message with some other extensions around the server name.
+pub(crate) fn client_hello(name: &str) -> Vec<u8> {
+    let name = name.as_bytes();
+    let length = u16::try_from(name.len()).unwrap();
+    let mut sni = vec![0, 0];
+    sni.extend((length + 5).to_be_bytes());
+    sni.extend((length + 3).to_be_bytes());
+    sni.push(0);
+    sni.extend(length.to_be_bytes());
+    sni.extend(name);
+    let key_share = [&[0, 51, 4, 196][..], &[7; 1220][..]].concat(); // as large as a post-quantum one
+    let extensions = [&[0x1a, 0x1a, 0, 0][..], &key_share, &sni, &[0, 23, 0, 0]].concat();
+    let mut body = [&[3, 3][..], &[9; 32], &[32], &[5; 32], &[0, 4, 0x13, 1, 0x13, 2], &[1, 0]].concat();
+    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+    body.extend(extensions);
+    let mut hello = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+    hello[0] = 1;
+    hello.extend(body);
+    hello
+}
+
+/// Handshake bytes in records of at most so many bytes.
+pub(crate) fn tls_records(handshake: &[u8], fragment_max: usize) -> Vec<u8> {
+    let mut records = Vec::new();
+    for fragment in handshake.chunks(fragment_max) {
+        records.extend([0x16, 3, 1]);
+        records.extend(u16::try_from(fragment.len()).unwrap().to_be_bytes());
+        records.extend(fragment);
+    }
+    records
+}
+
+/// An Ethernet frame with a UDP datagram.
+pub(crate) fn udp(src: ([u8; 4], u16), dst: ([u8; 4], u16), payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(src.0, dst.0, 64).udp(src.1, dst.1);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+/// One side of a TCP connection over Ethernet.
+#[derive(Clone, Copy)]
+pub(crate) struct Side {
+    pub src: ([u8; 4], u16),
+    pub dst: ([u8; 4], u16),
+}
+
+impl Side {
+    pub fn back(self) -> Self {
+        Self { src: self.dst, dst: self.src }
+    }
+
+    pub fn syn(self, sequence: u32) -> Vec<u8> {
+        self.frame(sequence, &[], |tcp| tcp.syn())
+    }
+
+    pub fn syn_ack(self, sequence: u32) -> Vec<u8> {
+        self.frame(sequence, &[], |tcp| tcp.syn().ack(1))
+    }
+
+    pub fn data(self, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        self.frame(sequence, payload, |tcp| tcp.ack(1).psh())
+    }
+
+    fn frame(
+        self,
+        sequence: u32,
+        payload: &[u8],
+        flags: impl Fn(
+            etherparse::PacketBuilderStep<etherparse::TcpHeader>,
+        ) -> etherparse::PacketBuilderStep<etherparse::TcpHeader>,
+    ) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(self.src.0, self.dst.0, 64);
+        let mut frame = Vec::new();
+        flags(builder.tcp(self.src.1, self.dst.1, sequence, 65535)).write(&mut frame, payload).unwrap();
+        frame
+    }
+}
