@@ -102,14 +102,23 @@ pub async fn disable(store: &Store, name: &OperatorName) -> Result<(), AccountEr
 /// # Errors
 /// When the password is too short or too long.
 pub fn hash_password(password: &str) -> Result<String, AccountError> {
+    check_password(password)?;
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    hash.map(|hash| hash.to_string()).map_err(|error| AccountError::Hash(error.to_string()))
+}
+
+/// Whether a password is one that is taken.
+///
+/// # Errors
+/// When it is too short or too long.
+pub fn check_password(password: &str) -> Result<(), AccountError> {
     if password.chars().count() < PASSWORD_CHARS_MIN {
         return Err(AccountError::TooShort);
     }
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(AccountError::TooLong);
     }
-    let hash = Argon2::default().hash_password(password.as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| AccountError::Hash(error.to_string()))
+    Ok(())
 }
 
 /// Whether a password belongs to a hash; a hash that cannot be read belongs to none. As slow as hashing.

@@ -54,8 +54,16 @@ pub struct Issued {
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// A file cannot be read or written.
+    /// A file cannot be read.
     #[error("{}: {error}; if the folder was never made, run `vedetta-collector init`", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{} cannot be made: {error}; run as root or as the service's user", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -272,7 +280,7 @@ fn der_of_first(pem: &str) -> Option<Vec<u8>> {
 }
 
 fn read(path: &Path) -> Result<String, AuthorityError> {
-    std::fs::read_to_string(path).map_err(|error| AuthorityError::File { path: path.into(), error })
+    std::fs::read_to_string(path).map_err(|error| AuthorityError::Missing { path: path.into(), error })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), AuthorityError> {
@@ -362,7 +370,7 @@ mod tests {
     fn a_damaged_authority_is_said_with_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::new(folder.path());
-        assert!(matches!(Authority::open(&state), Err(AuthorityError::File { .. })));
+        assert!(matches!(Authority::open(&state), Err(AuthorityError::Missing { .. })));
         Authority::create(&state, Timestamp::from_seconds(NOW, 0)).unwrap();
         std::fs::write(state.authority_key(), "rubbish").unwrap();
         assert!(matches!(Authority::open(&state), Err(AuthorityError::Damaged { .. })));

@@ -10,7 +10,7 @@ use crate::arrivals::Arrivals;
 use crate::authority::Authority;
 use crate::commands::sensors::{hosts, public_addresses};
 use crate::config::Config;
-use crate::store::{Store, sessions};
+use crate::store::Store;
 use crate::{clock, console, ingest};
 
 /// Runs until SIGTERM or SIGINT; everything that arrived is committed when this returns.
@@ -23,7 +23,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if authority.renew_server(&config.state, &hosts(&config)?, clock::now())? {
         info!("the server's certificate was renewed");
     }
-    sessions::part_all(&store).await?;
 
     let (stop, stopping) = watch::channel(false);
     let arrivals = Arrivals::default();

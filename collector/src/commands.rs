@@ -10,6 +10,7 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 
+use crate::clip::clip;
 use crate::config::Config;
 use crate::store::Store;
 
@@ -25,5 +26,5 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 
 /// A text from the network or a person as a terminal may show it.
 fn shown(text: &str) -> String {
-    protocol::hit::evidence(text.as_bytes())
+    clip(text, protocol::hit::EVIDENCE_BYTES_MAX)
 }

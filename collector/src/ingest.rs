@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::arrivals::Arrivals;
 use crate::authority::Authority;
 use crate::folders::StateFolder;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, sessions};
 
 mod door;
 mod enrolment;
@@ -23,6 +23,7 @@ mod peer;
 mod push;
 mod refusal;
 mod revocation;
+mod seats;
 mod session;
 mod shared;
 mod tls;
@@ -120,6 +121,8 @@ pub async fn start(setup: Setup, stopping: watch::Receiver<bool>) -> Result<Runn
         quinn::Endpoint::new(tls::endpoint_config(), Some(server), socket, Arc::new(quinn::TokioRuntime))
             .map_err(failed)?;
     let listen = endpoint.local_addr().map_err(failed)?;
+    // Not before the port is ours: another collector may still run on this folder.
+    sessions::part_all(&setup.store).await?;
     let (revocations, revoked) = revocation::start(setup.store.clone()).await?;
     let (writer, to_writer) = writer::start(setup.store.clone(), setup.arrivals);
     let shared = shared::Shared::new(

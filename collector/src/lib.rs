@@ -6,6 +6,7 @@ pub mod arrivals;
 pub mod authority;
 pub mod bundles;
 pub mod cli;
+pub mod clip;
 pub mod clock;
 pub mod collector;
 pub mod commands;

@@ -70,6 +70,15 @@ pub enum StoreError {
     /// Another process holds the database.
     #[error("the database is busy for too long; is another program working on it?")]
     Busy,
+    /// The file or its folder cannot be written.
+    #[error(
+        "{} cannot be opened for writing; run this as root or as the service's user, and see that its folder \
+         is theirs and not read-only", .0.display()
+    )]
+    NotWritable(PathBuf),
+    /// Not a database, or a damaged one.
+    #[error("{} is damaged or no database; restore the newest backup of it", .0.display())]
+    Damaged(PathBuf),
     /// Anything else that SQLite says.
     #[error("database: {0}")]
     Sqlite(rusqlite::Error),
@@ -124,8 +133,15 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing(path.into()));
         }
-        let mut writer = connect(path)?;
-        schema::migrate(&mut writer, path)?;
+        let migrated = connect(path).and_then(|mut writer| {
+            schema::migrate(&mut writer, path)?;
+            Ok(writer)
+        });
+        let writer = migrated.map_err(|error| match error {
+            StoreError::Sqlite(cause) if is_about_permission(&cause) => StoreError::NotWritable(path.into()),
+            StoreError::Sqlite(cause) if is_damage(&cause) => StoreError::Damaged(path.into()),
+            error => error,
+        })?;
         Ok(Self(Arc::new(Connections {
             path: path.into(),
             writer: Arc::new(Mutex::new(writer)),
@@ -181,6 +197,16 @@ impl Connections {
             idle.push(reader);
         }
     }
+}
+
+fn is_about_permission(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
+    matches!(error.sqlite_error_code(), Some(CannotOpen | PermissionDenied | ReadOnly))
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
 fn restrict(file: &std::fs::File) -> std::io::Result<()> {

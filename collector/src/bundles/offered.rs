@@ -77,7 +77,9 @@ pub async fn offer(
     if verified.serial > offered {
         store_indicators(store, verified.bundle.clone(), verified.serial).await?;
     }
-    put_in_place(state, staging)?;
+    let folder = state.clone();
+    let put = tokio::task::spawn_blocking(move || put_in_place(&folder, staging));
+    put.await.map_err(|_| StoreError::Closed)??;
     bundles::keep(store, header.clone(), pushed_by).await?;
     if let Err(error) = fs::remove_file(&verified.bundle) {
         tracing::warn!(file = %verified.bundle.display(), %error, "a verified bundle's copy could not be removed");

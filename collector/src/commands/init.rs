@@ -102,7 +102,7 @@ impl Init {
             }
         };
         // Too short is said here, before anything is made.
-        accounts::hash_password(&password)?;
+        accounts::check_password(&password)?;
         let root = self.cosc_root.as_deref().map(super::desks::read_root).transpose()?;
         Ok(Plan { state, hosts, operator, password, generated, root })
     }

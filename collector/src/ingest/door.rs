@@ -160,6 +160,7 @@ async fn serve_sensor(connection: &Connection, shared: &Arc<Shared>, stranger: S
         return Err((who.clone(), Refusal::WrongRole { wanted: "a sensor", identity: who }));
     };
     let comune_name = check_standing(shared, &peer).await?;
+    let _seat = shared.seats.take(&peer.identity).map_err(|refusal| (who.clone(), refusal))?;
     drop(stranger);
     let sensor = SensorPeer { comune, comune_name, agent };
     let served = tokio::select! {
@@ -178,6 +179,7 @@ async fn serve_desk(connection: &Connection, shared: &Arc<Shared>, stranger: Str
         return Err((who.clone(), Refusal::WrongRole { wanted: "a desk", identity: who }));
     }
     check_standing(shared, &peer).await?;
+    let _seat = shared.seats.take(&peer.identity).map_err(|refusal| (who.clone(), refusal))?;
     drop(stranger);
     let served = tokio::select! {
         biased;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::enrolment::{EnrolRefusal, EnrolReply, EnrolRequest};
-use protocol::hit::evidence;
 use protocol::identity::AgentId;
 use protocol::text::Hex;
 use quinn::Connection;
@@ -19,6 +18,7 @@ use super::refusal::Refusal;
 use super::shared::Shared;
 use crate::authority::{AuthorityError, Request};
 use crate::bundles::root::CoscRoot;
+use crate::clip::clip;
 use crate::clock;
 use crate::store::StoreError;
 use crate::store::sensors::{self, Applicant, Enrolled};
@@ -103,8 +103,8 @@ async fn decide(
     let root = CoscRoot::open(&shared.parts.state)?;
     let applicant = Applicant {
         secret_sha256: Hex(&Sha256::digest(request.secret)).to_string(),
-        host_name: clipped(&request.host_name, HOST_NAME_BYTES_MAX),
-        version: clipped(&request.version, VERSION_BYTES_MAX),
+        host_name: clip(&request.host_name, HOST_NAME_BYTES_MAX),
+        version: clip(&request.version, VERSION_BYTES_MAX),
     };
     let signer = Arc::clone(shared);
     let issue = move |identity: &protocol::Identity| {
@@ -131,17 +131,6 @@ fn welcome(shared: &Shared, enrolled: Enrolled, root: &CoscRoot) -> EnrolReply {
         addresses: shared.parts.public_addresses.clone(),
         cosc_root: root.as_str().to_owned(),
     }
-}
-
-/// A text of the applicant with nothing in it that moves a terminal's cursor, cut.
-fn clipped(text: &str, bytes_max: usize) -> String {
-    let mut text = evidence(text.as_bytes());
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }
 
 #[cfg(test)]

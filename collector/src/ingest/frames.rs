@@ -14,6 +14,14 @@ pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The next message; `None` when the peer is done or gone.
 pub(super) async fn receive<M: DeserializeOwned>(stream: &mut RecvStream) -> Result<Option<M>, Refusal> {
+    receive_within(PEER_TIMEOUT, stream).await
+}
+
+/// The same for messages that a slow line needs longer for.
+pub(super) async fn receive_within<M: DeserializeOwned>(
+    timeout: Duration,
+    stream: &mut RecvStream,
+) -> Result<Option<M>, Refusal> {
     let receiving = async {
         let mut length = [0; LENGTH_BYTES];
         match stream.read_exact(&mut length).await {
@@ -30,7 +38,7 @@ pub(super) async fn receive<M: DeserializeOwned>(stream: &mut RecvStream) -> Res
             Err(ReadExactError::FinishedEarly(_)) => Err(Refusal::Protocol("a message was cut".into())),
         }
     };
-    tokio::time::timeout(PEER_TIMEOUT, receiving)
+    tokio::time::timeout(timeout, receiving)
         .await
         .unwrap_or_else(|_| Err(Refusal::Protocol("no message came in time".into())))
 }

@@ -2,6 +2,7 @@
 //! A desk may bring bundles; only the COSC's keys make them genuine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::message::{CHUNK_BYTES_MAX, DeskMessage, OfferedFile, PushReply};
 use protocol::{BundleHeader, Serial};
@@ -16,6 +17,9 @@ use super::shared::{SensorOutcome, Shared};
 use crate::bundles::offered::{self, OfferError};
 use crate::bundles::staging::{Staging, StagingError};
 use crate::store::{StoreError, bundles};
+
+/// A chunk takes half a minute at 64 kbit/s.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Why a push is not taken; the desk reads it as a sentence.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +107,8 @@ async fn receive_file(recv: &mut RecvStream, staging: &Staging, file: &OfferedFi
     let mut written = tokio::fs::File::create_new(&path).await.map_err(failed)?;
     let mut missing = file.bytes;
     while missing > 0 {
-        let Some(message) = frames::receive(recv).await? else { return Err(PushError::BrokeOff) };
+        let received = frames::receive_within(CHUNK_TIMEOUT, recv).await?;
+        let Some(message) = received else { return Err(PushError::BrokeOff) };
         let DeskMessage::Chunk { bytes } = message else {
             return Err(Refusal::Protocol("only the wanted files may follow an offer".into()).into());
         };

@@ -2,10 +2,11 @@
 //! stored under the town and the sensor of its certificate, whatever a message says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::frame::{FrameDecoder, encode};
 use protocol::identity::{AgentId, ComuneId};
-use protocol::message::AgentMessage;
+use protocol::message::{AgentMessage, BundleOutcome};
 use protocol::session::{CollectorEvent, CollectorSession, SessionLimits};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::mpsc;
@@ -13,15 +14,21 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use super::fetch;
-use super::frames::{self, PEER_TIMEOUT};
+use super::frames::PEER_TIMEOUT;
 use super::refusal::Refusal;
 use super::shared::{SensorOutcome, Shared};
 use super::writer::{Answer, Answers, Work};
+use crate::clip::clip;
 use crate::clock;
 use crate::store::sessions::{Greeting, Health, Spool};
 
 /// Bytes read from the stream at once.
 const CHUNK_BYTES: usize = 64 << 10;
+/// Longest version and reason that are logged and passed on, in bytes.
+const VERSION_BYTES_MAX: usize = 64;
+const REASON_BYTES_MAX: usize = 256;
+/// A sensor that is told to come back later closes the connection itself, within this time.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After trouble with the store a sensor comes back in so many seconds.
 const RETRY_SECONDS: u32 = 30;
 
@@ -55,8 +62,18 @@ pub(super) async fn serve(
 
 /// Notes that the connection is over; the store says "connected" until a sensor's last one is.
 pub(super) async fn part(connection: &Connection, shared: &Shared, sensor: &SensorPeer) {
+    info!(comune = %sensor.comune, agent = %sensor.agent, "sensor disconnected");
     let work = Work::Part { agent: sensor.agent, connection: connection.stable_id() };
     let _writer_ended = shared.parts.to_writer.send(work).await;
+}
+
+fn clipped(outcome: BundleOutcome) -> BundleOutcome {
+    match outcome {
+        BundleOutcome::Refused { reason } => {
+            BundleOutcome::Refused { reason: clip(&reason, REASON_BYTES_MAX) }
+        }
+        other => other,
+    }
 }
 
 async fn within<T>(waiting: impl Future<Output = T>) -> Result<T, Refusal> {
@@ -104,7 +121,7 @@ impl Session<'_> {
                 Some(answer) = answered.recv() => {
                     if self.handle_answer(answer) == Then::End {
                         self.transmit(&mut send).await?;
-                        frames::finish(&mut send).await;
+                        self.let_go(&mut recv).await;
                         return Err(Refusal::Overload("come back later".into()));
                     }
                     self.hand_over_all().await?;
@@ -129,6 +146,16 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// Gives the sensor time to read that it should come back later: what it still sends is thrown away, or
+    /// it would wait for room to write and never read.
+    async fn let_go(&self, recv: &mut RecvStream) {
+        let leaving = async {
+            while let Ok(Some(_)) = recv.read_chunk(CHUNK_BYTES, true).await {}
+            self.connection.closed().await
+        };
+        let _gone_or_slow = tokio::time::timeout(LEAVE_TIMEOUT, leaving).await;
     }
 
     /// `false` when the sensor is gone.
@@ -163,7 +190,8 @@ impl Session<'_> {
     async fn hand_over(&mut self, event: CollectorEvent) -> Result<(), Refusal> {
         let work = match event {
             CollectorEvent::Hello { version, epoch, bundle, skew_micros } => {
-                info!(comune = %self.sensor.comune, agent = %self.sensor.agent, %version, "sensor connected");
+                let version = clip(&version, VERSION_BYTES_MAX);
+                info!(comune = %self.sensor.comune, agent = %self.sensor.agent, version, "sensor connected");
                 let spool = Spool { comune: self.sensor.comune.clone(), agent: self.sensor.agent, epoch };
                 self.spool = Some(spool.clone());
                 let address = self.connection.remote_address();
@@ -188,6 +216,7 @@ impl Session<'_> {
                 Work::Health { agent: self.sensor.agent, health }
             }
             CollectorEvent::Bundle { serial, outcome } => {
+                let outcome = clipped(outcome);
                 self.tell_desks(serial, &outcome);
                 Work::Outcome { agent: self.sensor.agent, serial, outcome }
             }
@@ -200,10 +229,10 @@ impl Session<'_> {
         self.spool.clone().ok_or_else(|| Refusal::Protocol("records before the greeting".into()))
     }
 
-    fn tell_desks(&self, serial: protocol::Serial, outcome: &protocol::message::BundleOutcome) {
+    fn tell_desks(&self, serial: protocol::Serial, outcome: &BundleOutcome) {
         let agent = self.sensor.agent;
         match outcome {
-            protocol::message::BundleOutcome::Refused { reason } => {
+            BundleOutcome::Refused { reason } => {
                 tracing::warn!(comune = %self.sensor.comune, %agent, %serial, reason = ?reason, "bundle refused by a sensor");
             }
             outcome => info!(comune = %self.sensor.comune, %agent, %serial, ?outcome, "bundle on a sensor"),

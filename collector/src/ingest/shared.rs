@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use super::IngestError;
 use super::enrolment::WrongCodes;
 use super::refusal::{Refusal, RefusalLog};
+use super::seats::Seats;
 use super::writer::Work;
 use crate::authority::Authority;
 use crate::bundles::offered;
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     pub pushing: Semaphore,
     pub wrong_codes: Mutex<WrongCodes>,
     pub refusals: RefusalLog,
+    pub seats: Seats,
     pub stopping: watch::Receiver<bool>,
 }
 
@@ -67,6 +69,7 @@ impl Shared {
             pushing: Semaphore::new(1),
             wrong_codes: Mutex::default(),
             refusals: RefusalLog::default(),
+            seats: Seats::default(),
             stopping,
         })
     }

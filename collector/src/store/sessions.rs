@@ -10,6 +10,7 @@ use protocol::{Hit, Serial, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::{StoreError, origins};
+use crate::clip::clip;
 
 /// The sensor and its spool, as the certificate and the greeting say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +60,7 @@ pub(crate) fn greet(
         .execute(params![
             spool.agent.to_string(),
             now.as_micros(),
-            clipped(&greeting.version),
+            clip(&greeting.version, TEXT_BYTES_MAX),
             greeting.address,
             greeting.skew_micros,
             stored_number(greeting.bundle.0)
@@ -120,7 +121,7 @@ pub(crate) fn keep_outcome(
     let (word, reason) = match outcome {
         BundleOutcome::Fetched => ("fetched", String::new()),
         BundleOutcome::Applied { .. } => ("applied", String::new()),
-        BundleOutcome::Refused { reason } => ("refused", clipped(reason)),
+        BundleOutcome::Refused { reason } => ("refused", clip(reason, TEXT_BYTES_MAX)),
         BundleOutcome::Unknown => return Ok(()),
     };
     transaction
@@ -294,10 +295,10 @@ fn keep_hit(
 /// A hit with its free texts cut and cleaned: a sensor in foreign hands may send anything.
 fn clipped_hit(hit: &Hit) -> Hit {
     let mut hit = hit.clone();
-    hit.input = clipped(&hit.input);
-    hit.indicator = clipped(&hit.indicator);
+    hit.input = clip(&hit.input, TEXT_BYTES_MAX);
+    hit.indicator = clip(&hit.indicator, TEXT_BYTES_MAX);
     hit.also.truncate(ALSO_MAX);
-    hit.also = hit.also.iter().map(|indicator| clipped(indicator)).collect();
+    hit.also = hit.also.iter().map(|indicator| clip(indicator, TEXT_BYTES_MAX)).collect();
     hit.evidence = evidence(hit.evidence.as_bytes());
     hit.count = hit.count.max(1);
     hit.last_at = hit.last_at.max(hit.at);
@@ -306,21 +307,11 @@ fn clipped_hit(hit: &Hit) -> Hit {
 
 fn clipped_source(source: &SourceStatus) -> SourceStatus {
     SourceStatus {
-        name: clipped(&source.name),
-        kind: clipped(&source.kind),
-        trouble: clipped(&source.trouble),
+        name: clip(&source.name, TEXT_BYTES_MAX),
+        kind: clip(&source.kind, TEXT_BYTES_MAX),
+        trouble: clip(&source.trouble, TEXT_BYTES_MAX),
         ..source.clone()
     }
-}
-
-fn clipped(text: &str) -> String {
-    let mut text = evidence(text.as_bytes());
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }
 
 /// SQLite's integers are signed: what is above their range is stored as their largest.

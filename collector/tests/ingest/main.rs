@@ -1,12 +1,23 @@
 //! The collector as a process, with real QUIC on loopback: what sensors, desks and strangers may do, and what
 //! is left in its store.
 
+#[cfg(test)]
 mod bundles;
+#[cfg(test)]
 mod enrolment;
+#[cfg(test)]
 mod full_disk;
+#[cfg(test)]
 mod isolation;
+#[cfg(test)]
 mod process;
+#[cfg(test)]
 mod refusals;
+#[cfg(test)]
 mod repository;
+#[cfg(test)]
 mod sensor;
+#[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod troubles;

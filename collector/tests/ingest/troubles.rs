@@ -1,0 +1,106 @@
+//! Broken surroundings: an exit code and a sentence that says what to do.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::process::Collector;
+use crate::sensor::{Sensor, connect, refused};
+
+fn check(collector: &Collector, arguments: &[&str], code: i32, sentence: &str) {
+    let output = collector.output(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+    assert!(errors.contains(sentence), "{arguments:?}: {errors}");
+}
+
+fn configure(collector: &Collector, ingest: &str, console: &str) {
+    let text = format!(
+        "state_dir = {:?}\n[ingest]\nlisten = \"{ingest}\"\n[console]\nlisten = \"{console}\"\n",
+        collector.state("").to_str().unwrap().trim_end_matches('/')
+    );
+    std::fs::write(collector.folder.path().join("collector.toml"), text).unwrap();
+}
+
+#[tokio::test]
+async fn a_busy_port_is_named_with_a_way_out() {
+    let collector = Collector::made().await;
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (udp, tcp) = (udp.local_addr().unwrap().to_string(), (udp, tcp));
+    configure(&collector, &udp, "127.0.0.1:0");
+    check(&collector, &["run"], 1, "another program listens on UDP");
+    configure(&collector, "127.0.0.1:0", &tcp.1.local_addr().unwrap().to_string());
+    check(&collector, &["run"], 1, "another program listens on 127.0.0.1");
+    configure(&collector, "198.51.100.1:4740", "127.0.0.1:0");
+    check(&collector, &["run"], 1, "check `listen` of [ingest]");
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_ends_with_78_and_names_file_and_key() {
+    let collector = Collector::made().await;
+    configure(&collector, "here", "127.0.0.1:0");
+    check(
+        &collector,
+        &["run"],
+        78,
+        "collector.toml: ingest.listen = \"here\": expected an address with a port",
+    );
+    check(&collector, &["check-config"], 78, "ingest.listen");
+    configure(&collector, "127.0.0.1:0", "127.0.0.1:0");
+    check(&collector, &["check-config"], 0, "");
+    std::fs::remove_file(collector.folder.path().join("collector.toml")).unwrap();
+    check(&collector, &["run"], 78, "make it with `vedetta-collector init`");
+    check(&collector, &["dance"], 2, "unrecognized subcommand");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_used_is_said_before_anything_listens() {
+    let collector = Collector::made().await;
+    collector.store().pragma_update(None, "user_version", 99).unwrap();
+    check(&collector, &["run"], 1, "install the newer package again");
+    std::fs::write(collector.state("store.sqlite"), "this is no database, and has been none for long")
+        .unwrap();
+    check(&collector, &["run"], 1, "restore");
+    std::fs::remove_file(collector.state("store.sqlite")).unwrap();
+    check(&collector, &["run"], 1, "make it with `vedetta-collector init`");
+    std::fs::create_dir(collector.state("store.sqlite")).unwrap();
+    check(&collector, &["run"], 1, "cannot be opened for writing");
+}
+
+#[tokio::test]
+async fn init_overwrites_nothing_and_leaves_nothing_half_made() {
+    let collector = Collector::made().await;
+    let key = std::fs::read(collector.state("authority/ca.key")).unwrap();
+    check(&collector, &["init", "--host", "localhost", "--operator", "rossi"], 1, "overwrites nothing");
+    assert_eq!(std::fs::read(collector.state("authority/ca.key")).unwrap(), key);
+    for file in ["authority/ca.key", "server/key.pem", "store.sqlite"] {
+        let mode = std::fs::metadata(collector.state(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    std::fs::remove_dir_all(collector.state("")).unwrap();
+    let short = collector.folder.path().join("short");
+    std::fs::write(&short, "short\n").unwrap();
+    let short = short.to_str().unwrap();
+    let arguments = ["init", "--host", "localhost", "--operator", "rossi", "--operator-password-file", short];
+    check(&collector, &arguments, 1, "at least 12 characters");
+    assert!(!collector.state("").exists());
+    std::fs::write(collector.folder.path().join("state"), "a file").unwrap();
+    check(&collector, &["init", "--host", "localhost", "--operator", "rossi"], 1, "cannot be made");
+}
+
+#[tokio::test]
+async fn one_certificate_cannot_take_everybodys_place() {
+    let mut collector = Collector::start().await;
+    let sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    // Which of the nine comes last is up to the network.
+    let mut open = tokio::task::JoinSet::new();
+    for _ in 0..9 {
+        let connected = connect(&collector, protocol::ALPN_SESSION, Some(&sensor.credentials)).await;
+        open.spawn(refused(connected));
+    }
+    let (code, sentence) = open.join_next().await.unwrap().unwrap();
+    assert_eq!(code, 6);
+    assert!(sentence.contains("too many connections with this certificate"), "{sentence}");
+    open.abort_all();
+    collector.wait_for_line("too many connections with this certificate").await;
+}
