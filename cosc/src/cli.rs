@@ -256,11 +256,11 @@ fn run_bundle(arguments: BundleArguments) -> Result<Outcome> {
         arguments.out.display(),
     );
     for (count, what) in [
-        (written.endless, "of them never expire (see --valid-days)"),
-        (written.doubtful, "doubtful values were left out (see import, and --with-doubtful)"),
+        (written.endless, "never expire (see --valid-days)"),
+        (written.doubtful, "left out as doubtful (see import, and --with-doubtful)"),
     ] {
         if count > 0 {
-            println!("{count} {what}");
+            println!("{what}: {count}");
         }
     }
     Ok(Outcome::Done)

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use indicatif::ProgressBar;
 use protocol::observable::Observable;
 use protocol::url::Host;
 use protocol::{LookFor, Severity, Timestamp, Tlp};
@@ -116,6 +117,7 @@ pub struct Imported {
     pub notes: Vec<String>,
     accepted_at: HashMap<LookFor, usize>,
     rejected_at: HashMap<(String, String), usize>,
+    progress: Option<ProgressBar>,
 }
 
 /// The import has more values than [`Imported`] keeps.
@@ -186,6 +188,18 @@ impl Imported {
         self.rejected_at.insert(key, self.rejected.len());
         self.rejected.push(Rejected { text, kind, reason, place: place.clone(), count: 1 });
         Ok(())
+    }
+
+    /// Shows from here on how much of a file was read.
+    fn begin_file(&mut self, progress: ProgressBar) {
+        self.progress = Some(progress);
+    }
+
+    /// Moves the progress on.
+    fn passed(&self, bytes: usize) {
+        if let Some(progress) = &self.progress {
+            progress.inc(bytes as u64);
+        }
     }
 
     /// Remembers something to tell, once.

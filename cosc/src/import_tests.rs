@@ -1,5 +1,7 @@
 //! One line a case: what a file holds, and what is read from it.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Reads text as a file of that name. A row is `kind value`, `? kind value` when doubtful, `- text: reason` when
@@ -169,7 +171,7 @@ fn misp_events_are_read_with_their_marks() {
         {"type":"domain","value":"maybe.example","to_ids":false},
         {"type":"domain","value":"gone.example","deleted":true},
         {"type":"mutex","value":"M"},{"type":"comment","value":"see other.example"}],
-        "Object":[{"Attribute":[{"type":"url","value":"http://203.0.113.6/a","to_ids":true}]}]}}"#;
+        "Object":[{"deleted":true,"Attribute":[{"type":"domain","value":"old.example"}]},{"Attribute":[{"type":"url","value":"http://203.0.113.6/a","to_ids":true}]}]}}"#;
     let imported = check(
         "e.json",
         event,
@@ -181,6 +183,7 @@ fn misp_events_are_read_with_their_marks() {
             "? ip 203.0.113.6",
             "- gone.example: deleted",
             "- M: of type mutex",
+            "- old.example: deleted",
         ],
     );
     let found = &imported.accepted[0].said;
@@ -252,4 +255,23 @@ fn what_cannot_be_read_is_named_and_the_rest_goes_on() {
     assert_eq!((imported.accepted.len(), imported.unread.len()), (1, 2));
     assert!(imported.unread[0].0.ends_with("missing.txt"));
     assert!(imported.unread[1].1.contains("a folder"));
+}
+
+proptest! {
+    #[test]
+    fn no_file_makes_an_import_panic(
+        start in prop_oneof![Just(""), Just("{\"Event\":"), Just("value,type\n"), Just("<ioc >"), Just("{\"type\":\"bundle\",\"objects\":[")],
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        pieces in proptest::collection::vec("(https?|hxxp)?(://|\\[:\\]//)?[a-z0-9.:/@\\[\\]()\\-<>\"',;|=#é]{0,40}\n?", 0..12),
+    ) {
+        let text = [start.as_bytes(), pieces.concat().as_bytes(), &bytes].concat();
+        let _ = read::contents(&text, "any.csv", &mut Imported::default());
+        let _ = read::contents(pieces.concat().as_bytes(), "any.txt", &mut Imported::default());
+    }
+
+    #[test]
+    fn no_pattern_makes_stix_panic(pattern in "[\\[\\]()a-z:'=, ANDOR\\\\.]{0,60}") {
+        let objects = [serde_json::json!({"type": "indicator", "pattern": pattern})];
+        let _ = stix::read(&objects, &Place::default(), &mut Imported::default());
+    }
 }

@@ -205,7 +205,7 @@ fn a_stranger_is_told_that_its_certificate_is_refused() {
     fs::copy(stranger.path().join("identity/desk.key"), home.path().join("identity/desk.key")).unwrap();
     let collector = collector(&ours, Answer::Accept);
     let error = format!("{:#}", pushed(&home, &collector).unwrap_err());
-    assert!(error.contains("certificate"), "{error}");
+    assert!(error.contains("admit this desk"), "{error}");
     assert!(collector.thread.join().unwrap().is_empty());
 }
 

@@ -36,6 +36,7 @@ pub fn read_document(document: &Value, file: &str, into: &mut Imported) -> Resul
 pub fn read_lines(text: &str, file: &str, into: &mut Imported) -> Result<(), TooMany> {
     for (line, json) in (1..).zip(text.lines()) {
         let place = Place { file: file.to_owned(), line };
+        into.passed(json.len() + 1);
         if json.trim().is_empty() || json.starts_with('#') {
             continue;
         }

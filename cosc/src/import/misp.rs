@@ -52,18 +52,23 @@ pub fn read(event: &Value, place: &Place, into: &mut Imported) -> Result<(), Too
         source: event.pointer("/Orgc/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
         ..Said::default()
     };
-    let list = |of: &Value, name: &str| of.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let objects = list(event, "Object");
-    let in_objects =
-        objects.iter().filter(|object| !is_true(object, "deleted")).flat_map(|it| list(it, "Attribute"));
-    for attribute in list(event, "Attribute").into_iter().chain(in_objects) {
-        read_attribute(&attribute, &event_says, place, into)?;
+    let parents = std::iter::once(event).chain(list(event, "Object"));
+    for (parent, attribute) in
+        parents.flat_map(|it| list(it, "Attribute").map(move |attribute| (it, attribute)))
+    {
+        let is_deleted = is_true(parent, "deleted") || is_true(attribute, "deleted");
+        read_attribute(attribute, is_deleted, &event_says, place, into)?;
     }
     Ok(())
 }
 
+fn list<'v>(of: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+    of.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
 fn read_attribute(
     attribute: &Value,
+    is_deleted: bool,
     event_says: &Said,
     place: &Place,
     into: &mut Imported,
@@ -73,7 +78,7 @@ fn read_attribute(
     if value.is_empty() || REMARKS.contains(&kind) {
         return Ok(());
     }
-    if is_true(attribute, "deleted") {
+    if is_deleted {
         return into.reject(value.to_owned(), None, "deleted in its MISP event", place);
     }
     let said = Said { tlp: marking(attribute).or(event_says.tlp), ..event_says.clone() };

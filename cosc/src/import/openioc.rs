@@ -16,14 +16,15 @@ pub fn read(text: &str, file: &str, into: &mut Imported) -> Result<(), TooMany> 
     let threat =
         inside(text, "<short_description>", "</short_description>").map(unescaped).unwrap_or_default();
     let said = Said { threat, ..Said::default() };
-    let mut at = 0;
+    let (mut at, mut line, mut counted) = (0, 1, 0);
     while let Some(next) = text.get(at..).and_then(|rest| rest.find("<Context ")) {
         let start = at + next;
         let rest = text.get(start..).unwrap_or_default();
         let end = rest.find("</IndicatorItem>").unwrap_or(rest.len());
         let item = rest.get(..end).unwrap_or_default();
         at = start + end.max(1);
-        let line = 1 + text.get(..start).unwrap_or_default().matches('\n').count() as u64;
+        line += text.get(counted..start).unwrap_or_default().matches('\n').count() as u64;
+        counted = start;
         let place = Place { file: file.to_owned(), line };
         let search = inside(item, "search=\"", "\"").unwrap_or_default();
         let content = item.split_once("<Content").and_then(|(_, rest)| inside(rest, ">", "</Content>"));

@@ -12,6 +12,8 @@ use super::{Found, Imported, Place, Said, TooMany, json, openioc, table, text};
 
 /// Larger files are refused: nobody reviews that much at once.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+/// A document is held in memory as a tree, many times its size; objects by the line are not.
+const JSON_BYTES_MAX: usize = 64 << 20;
 /// Reading shows its progress from this size on.
 const PROGRESS_BYTES_MIN: u64 = 4 << 20;
 
@@ -43,7 +45,13 @@ pub fn files(paths: &[PathBuf]) -> Imported {
     let mut imported = Imported::default();
     for path in paths {
         let name = path.to_string_lossy().into_owned();
-        let read = bytes(path).and_then(|bytes| contents(&bytes, &name, &mut imported));
+        let read = bytes(path).and_then(|bytes| {
+            let bar = progress(bytes.len() as u64);
+            imported.begin_file(bar.clone());
+            let read = contents(&bytes, &name, &mut imported);
+            bar.finish_and_clear();
+            read
+        });
         if let Err(error) = read {
             imported.unread.push((name, error.to_string()));
         }
@@ -64,7 +72,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Unread> {
         if data.len() > FILE_BYTES_MAX {
             return Err(Unread::TooLarge);
         }
-        progress(data.len()).wrap_read(file.take(FILE_BYTES_MAX + 1)).read_to_end(&mut bytes)?;
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     }
     if bytes.len() as u64 > FILE_BYTES_MAX { Err(Unread::TooLarge) } else { Ok(bytes) }
 }
@@ -98,12 +106,16 @@ pub fn contents(bytes: &[u8], name: &str, into: &mut Imported) -> Result<(), Unr
     }
     let text = decoded(bytes)?;
     let trimmed = text.trim_start();
+    if trimmed.starts_with(['{', '[']) && trimmed.len() > JSON_BYTES_MAX && !first_is_object(trimmed) {
+        return Err(Unread::Format("JSON larger than 64 MiB; split it, or write one object a line"));
+    }
     if trimmed.starts_with(['{', '[']) {
-        if let Ok(document) = serde_json::from_str(trimmed) {
+        if trimmed.len() <= JSON_BYTES_MAX
+            && let Ok(document) = serde_json::from_str(trimmed)
+        {
             return Ok(json::read_document(&document, name, into)?);
         }
-        let first = trimmed.lines().next().unwrap_or_default();
-        if serde_json::from_str::<serde_json::Value>(first).is_ok_and(|value| value.is_object()) {
+        if first_is_object(trimmed) {
             return Ok(json::read_lines(trimmed, name, into)?);
         }
         if let Some(error) = broken_json(trimmed) {
@@ -118,6 +130,12 @@ pub fn contents(bytes: &[u8], name: &str, into: &mut Imported) -> Result<(), Unr
         Some(shape) => Ok(table::read(&text, shape, name, into)?),
         None => Ok(text::read(&text, name, into)?),
     }
+}
+
+fn first_is_object(text: &str) -> bool {
+    let first = text.lines().next().unwrap_or_default();
+    first.len() <= JSON_BYTES_MAX
+        && serde_json::from_str::<serde_json::Value>(first).is_ok_and(|value| value.is_object())
 }
 
 /// The error of a text that begins as JSON does; prose may begin with a bracket, too.

@@ -1,5 +1,8 @@
 //! Reads STIX 2.1 bundles: comparisons by `=` and `IN` joined with OR; every other pattern is told, not guessed.
 
+use std::collections::HashMap;
+
+use protocol::Tlp;
 use serde_json::Value;
 
 use super::{Found, Imported, Place, Said, TooMany, said, table};
@@ -14,6 +17,7 @@ pub fn objects(document: &Value) -> Option<&Vec<Value>> {
 /// # Errors
 /// When there are too many values.
 pub fn read(objects: &[Value], place: &Place, into: &mut Imported) -> Result<(), TooMany> {
+    let markings = markings(objects);
     for object in objects {
         let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
         if text("type") != "indicator" {
@@ -27,7 +31,7 @@ pub fn read(objects: &[Value], place: &Place, into: &mut Imported) -> Result<(),
         let confidence = object.get("confidence").and_then(Value::as_u64);
         let said = Said {
             threat: text("name").to_owned(),
-            tlp: marking(object, objects),
+            tlp: marking(object, &markings),
             confidence: confidence.and_then(|value| u8::try_from(value).ok()).filter(|value| *value <= 100),
             valid_from: said::from(text("valid_from")),
             valid_until: said::until(text("valid_until")),
@@ -45,15 +49,21 @@ pub fn read(objects: &[Value], place: &Place, into: &mut Imported) -> Result<(),
     Ok(())
 }
 
-/// TLP 1 definitions have a `definition.tlp`, those of TLP 2 an extension; both name the colour.
-fn marking(object: &Value, objects: &[Value]) -> Option<protocol::Tlp> {
-    let references = object.get("object_marking_refs")?.as_array()?;
-    let colour = |reference: &Value| {
-        let definition = objects.iter().find(|other| other.get("id") == Some(reference))?;
-        let name = definition.pointer("/definition/tlp").or_else(|| definition.get("name"))?;
+/// The bundle's markings by identifier: TLP 1 has a `definition.tlp`, TLP 2 an extension; both name the colour.
+fn markings(objects: &[Value]) -> HashMap<&str, Tlp> {
+    let marking = |object: &'_ Value| {
+        let name = object.pointer("/definition/tlp").or_else(|| object.get("name"))?;
         said::tlp(name.as_str()?)
     };
-    references.iter().filter_map(colour).max()
+    let definitions =
+        objects.iter().filter(|it| it.get("type").is_some_and(|kind| kind == "marking-definition"));
+    definitions.filter_map(|it| Some((it.get("id")?.as_str()?, marking(it)?))).collect()
+}
+
+/// The strictest of an object's markings.
+fn marking(object: &Value, markings: &HashMap<&str, Tlp>) -> Option<Tlp> {
+    let references = object.get("object_marking_refs")?.as_array()?;
+    references.iter().filter_map(|reference| markings.get(reference.as_str()?).copied()).max()
 }
 
 type Comparisons = Vec<(&'static str, String)>;

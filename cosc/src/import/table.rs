@@ -96,7 +96,11 @@ pub fn read(text: &str, shape: Shape, file: &str, into: &mut Imported) -> Result
         if body.starts_with('"') && body.contains(&spaced) { &body.replace(&spaced, &joined) } else { body };
     let mut rows = reader(body, shape.delimiter);
     let mut record = StringRecord::new();
+    let mut passed = 0;
     loop {
+        let at = usize::try_from(rows.position().byte()).unwrap_or(usize::MAX);
+        into.passed(at.saturating_sub(passed));
+        passed = at;
         let line = lines_before + rows.position().line();
         let place = Place { file: file.to_owned(), line };
         match rows.read_record(&mut record) {

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use protocol::defang::refang;
 use protocol::observable::Observable;
+use protocol::url::URL_BYTES_MAX;
 use protocol::{Domain, LookFor};
 
 use super::judge::ends_like_a_domain;
 use super::{Found, Imported, Place, Said, TooMany};
 
-/// Longer lines are no prose and no list; the rest is passed over and told.
+/// Longer lines are read in parts, cut where values end: a whole list may stand on one line.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Schemes of URLs that a gateway can see or that lead somewhere.
 const SCHEMES: [&str; 9] = ["http", "https", "ftp", "ftps", "sftp", "ws", "wss", "ldap", "ldaps"];
@@ -69,13 +70,30 @@ pub fn read(text: &str, file: &str, into: &mut Imported) -> Result<(), TooMany> 
     let said = Said::default();
     for (number, line) in (1..).zip(text.lines()) {
         let place = Place { file: file.to_owned(), line: number };
+        into.passed(line.len() + 1);
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        read_cell(line, &place, &said, into)?;
+        for part in parts(line) {
+            read_cell(part, &place, &said, into)?;
+        }
     }
     Ok(())
+}
+
+fn parts(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let window = rest.get(..rest.floor_char_boundary(LINE_BYTES_MAX))?;
+        let end = match window.rfind(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|')) {
+            Some(at) if window.len() < rest.len() => at + 1,
+            _ => window.len(),
+        };
+        let (part, after) = rest.split_at_checked(end)?;
+        rest = after;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// Reads one line or cell, whose whole text is tried first. Returns whether there was anything to tell about it.
@@ -129,8 +147,6 @@ fn known_scheme(url: &str) -> bool {
 
 /// All that is in a piece of prose, in the order URLs first, then the rest.
 pub fn pieces(line: &str) -> Vec<Piece> {
-    let end = line.floor_char_boundary(LINE_BYTES_MAX);
-    let line = line.get(..end).unwrap_or(line);
     let refanged: Cow<'_, str> =
         if line.contains(['[', '(', '{', '\\']) { refang(line).into() } else { line.into() };
     let defanged = *refanged != *line.trim();
@@ -185,7 +201,7 @@ fn url_end(url: &str) -> usize {
             || matches!(c, '"' | '\'' | '<' | '>' | '|' | '^' | '`' | '{' | '}' | '[' | ']' | '\\')
     };
     let mut end = path + tail.find(stop).unwrap_or(tail.len());
-    if let Some(next) = tail.find("://").map(|at| path + at) {
+    if let Some(next) = url.get(path..end).and_then(|inside| inside.find("://")).map(|at| path + at) {
         let scheme = url.get(path..next).unwrap_or_default();
         if let Some(at) = scheme.rfind([',', ';']) {
             end = end.min(path + at);
@@ -193,7 +209,10 @@ fn url_end(url: &str) -> usize {
     }
     let cut = url.get(..end).unwrap_or(url).trim_end_matches("++"); // AsciiDoc's mark for "as it stands"
     let mut text = cut.trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_']);
-    while text.ends_with(')') && text.matches('(').count() < text.matches(')').count() {
+    while text.len() <= URL_BYTES_MAX
+        && text.ends_with(')')
+        && text.matches('(').count() < text.matches(')').count()
+    {
         text = text.trim_end_matches(')').trim_end_matches(['.', ',', ';', ':']);
     }
     text.len().max(authority)
@@ -419,6 +438,14 @@ mod tests {
         check("Win32/Turla.AG", &["aside Win32/Turla.AG"]);
         check("a variant of MSIL/Agent.AI trojan", &["aside MSIL/Agent.AI"]);
         check("Trojan.Win32.Agent.ag", &["aside Trojan.Win32.Agent.ag"]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_values() {
+        let line = "evil.example, ".repeat(20_000);
+        let parts: Vec<&str> = parts(&line).collect();
+        assert_eq!((parts.len(), parts.concat() == line), (5, true));
+        assert!(parts.iter().all(|part| part.trim().starts_with("evil") && part.ends_with([' ', ','])));
     }
 
     #[test]

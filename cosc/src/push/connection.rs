@@ -97,6 +97,9 @@ impl Connection {
         for address in addresses {
             match Self::open_at(address, config.clone()).await {
                 Ok(connection) => return Ok(connection),
+                Err(error) if address.to_string() == collector => {
+                    last = error.context(format!("cannot push to {collector}"));
+                }
                 Err(error) => last = error.context(format!("cannot push to {collector} ({address})")),
             }
         }
@@ -173,6 +176,11 @@ impl Connection {
     }
 }
 
+/// RFC 9001 §4.8: TLS alerts are codes from 0x100 to 0x1ff.
+fn is_tls_alert(code: u64) -> bool {
+    (0x100..0x200).contains(&code)
+}
+
 /// A connection's end in words that say what to do.
 fn explained(error: &ConnectionError) -> anyhow::Error {
     match error {
@@ -183,6 +191,10 @@ fn explained(error: &ConnectionError) -> anyhow::Error {
             let reason = crate::import::report::plain(&String::from_utf8_lossy(&closed.reason));
             anyhow!("the collector refused this desk: {reason} (code {})", closed.error_code)
         }
+        ConnectionError::ConnectionClosed(closed) if is_tls_alert(u64::from(closed.error_code)) => anyhow!(
+            "the collector does not accept this desk's certificate ({}); ask its operator to admit this desk (admit-desk)",
+            closed.error_code
+        ),
         ConnectionError::ConnectionClosed(closed) => {
             let reason = crate::import::report::plain(&String::from_utf8_lossy(&closed.reason));
             anyhow!("the collector ended the connection: {} {reason}", closed.error_code)
