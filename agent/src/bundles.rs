@@ -1,3 +1,4 @@
-//! Signed bundles: verification.
+//! Signed bundles: verification, and the one that is in force.
 
+pub mod store;
 pub mod verify;

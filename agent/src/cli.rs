@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use crate::config::Config;
 use crate::observe::{self, ObserveArguments};
 use crate::replay::{self, ReplayArguments};
+use crate::{agent, control, enrol, status};
 
 /// Where the package puts the configuration.
 const CONFIG_PATH: &str = "/etc/vedetta/agent.toml";
@@ -33,6 +34,10 @@ pub enum Command {
     Run(ConfigArgument),
     /// Read the configuration and say what is wrong with it.
     CheckConfig(ConfigArgument),
+    /// Turn an enrolment code into this sensor's identity.
+    Enrol(EnrolArguments),
+    /// Ask the running agent how it does.
+    Status(StatusArguments),
     /// Compare captures and log files with indicators and print the hits.
     Replay(ReplayArguments),
     /// Print everything the sensor would see in captures and log files.
@@ -45,6 +50,31 @@ pub struct ConfigArgument {
     /// The configuration file.
     #[arg(long = "config", value_name = "FILE", default_value = CONFIG_PATH)]
     pub path: PathBuf,
+}
+
+/// How to enrol.
+#[derive(Debug, Args)]
+pub struct EnrolArguments {
+    /// The code that the collector's operator gave, `-` to read it from standard input.
+    #[arg(value_name = "CODE")]
+    pub code: String,
+    /// Replace the identity that this sensor has.
+    #[arg(long)]
+    pub replace: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgument,
+}
+
+/// How to show the status.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// Print the whole report as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgument,
 }
 
 /// Logs go to standard error, in colour only on a terminal.
@@ -66,8 +96,21 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Observe(arguments) => observe::run(&arguments),
         Command::Run(config) => {
-            let _config = Config::read(&config.path)?;
-            anyhow::bail!("the wiring is being written")
+            agent::run(Config::read(&config.path)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Enrol(arguments) => {
+            enrol::run(&Config::read(&arguments.config.path)?, &arguments.code, arguments.replace)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status(arguments) => {
+            let report = control::ask(&Config::read(&arguments.config.path)?.control_socket)?;
+            if arguments.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{}", status::Table(&report));
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Command::CheckConfig(config) => {
             Config::read(&config.path)?;

@@ -1,14 +1,21 @@
 //! The detector's hands on a gateway: packets, log files, disk and network, and the commands of `vedetta-agent`.
 
+pub mod agent;
 pub mod bundles;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod enrol;
+pub mod identity;
 pub mod observe;
 pub mod offline;
 pub mod published;
 pub mod replay;
 pub mod sources;
 pub mod spool;
+pub mod stages;
 pub mod state;
+pub mod status;
 pub mod summary;
+pub mod uplink;

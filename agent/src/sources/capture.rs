@@ -1,8 +1,8 @@
 //! Packets of one interface: a thread that owns one capture handle and one detector, from the kernel's ring
 //! to the hit without a queue between. What the kernel drops is counted.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use detect::{Detector, DetectorConfig, Link, Matcher};
@@ -16,7 +16,7 @@ use super::{Board, MatcherInForce, Meter, Stop};
 use crate::clock;
 use crate::config::CaptureConfig;
 use crate::spool::HitSink;
-use std::os::fd::AsFd as _;
+use crate::stages::Stage;
 
 /// The kernel hands over a block at least this often; it bounds how late a hit is.
 const BLOCK_MILLISECONDS: i32 = 100;
@@ -93,7 +93,7 @@ pub struct CaptureParts {
 ///
 /// # Errors
 /// When the process may not capture or the frames cannot be read: waiting does not help then.
-pub fn start(interface: &str, parts: CaptureParts, stop: Stop) -> anyhow::Result<JoinHandle<()>> {
+pub fn start(interface: &str, parts: CaptureParts, stop: Stop) -> anyhow::Result<Stage> {
     let meter = parts.board.add(interface, "capture");
     let opened = match open(interface, &parts.config) {
         Ok(opened) => Some(opened),
@@ -116,7 +116,10 @@ pub fn start(interface: &str, parts: CaptureParts, stop: Stop) -> anyhow::Result
         drops: Drops::default(),
     };
     let thread = std::thread::Builder::new().name(format!("capture {interface}"));
-    Ok(thread.spawn(move || worker.run(opened))?)
+    Ok(thread.spawn(move || {
+        worker.run(opened);
+        Ok(())
+    })?)
 }
 
 struct Opened {

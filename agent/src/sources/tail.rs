@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use detect::{Detector, DetectorConfig, Line, Matcher};
@@ -19,6 +18,7 @@ use super::rotation::{expand, is_pattern};
 use super::{Board, MatcherInForce, Meter, Stop};
 use crate::clock;
 use crate::spool::{HitSink, NotPut, SpoolStopped};
+use crate::stages::Stage;
 use crate::state::{Opened, State, StateError};
 
 /// How often files are looked at.
@@ -56,7 +56,7 @@ pub struct TailParts {
 ///
 /// # Errors
 /// When no thread can be started.
-pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<JoinHandle<anyhow::Result<()>>> {
+pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<Stage> {
     let matcher = parts.matcher.load();
     let worker = Worker {
         parts,
@@ -87,11 +87,14 @@ struct Worker {
     followed: Vec<Followed>,
     mark: u64,
     /// Positions that wait for their hits to be safe.
-    marked: VecDeque<(u64, Vec<(Vec<u8>, PathPosition)>)>,
+    marked: VecDeque<(u64, Positions)>,
     /// Safe positions that wait to be saved.
     unsaved: BTreeMap<Vec<u8>, PathPosition>,
     save_failed: bool,
 }
+
+/// Positions by their names in the state.
+type Positions = Vec<(Vec<u8>, PathPosition)>;
 
 /// The worker should stop and gives up what it was doing.
 #[derive(Debug)]
@@ -173,7 +176,7 @@ impl Worker {
                 self.follow(&path, state.load(&path_name(&path)), unknown);
             }
         }
-        let positions: Vec<(Vec<u8>, PathPosition)> =
+        let positions: Positions =
             self.followed.iter().map(|followed| (followed.name.clone(), followed.marked.clone())).collect();
         // From now on these paths are known: a file that appears while the agent is down is read from its start.
         self.save_now(state, &positions);
@@ -243,7 +246,7 @@ impl Worker {
     }
 
     fn mark_positions(&mut self) -> Result<(), GiveUp> {
-        let mut positions = Vec::new();
+        let mut positions = Positions::new();
         for followed in &mut self.followed {
             let position = followed.follower.position();
             if position != followed.marked {
@@ -299,7 +302,7 @@ impl Worker {
         if self.unsaved.is_empty() {
             return Ok(());
         }
-        let positions: Vec<(Vec<u8>, PathPosition)> =
+        let positions: Positions =
             self.unsaved.iter().map(|(name, position)| (name.clone(), position.clone())).collect();
         match state.save(&positions) {
             Ok(()) => {

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use protocol::identity::Epoch;
@@ -19,6 +18,7 @@ use super::position::Durability;
 use super::record::PAYLOAD_BYTES_MAX;
 use crate::clock;
 use crate::config::SpoolConfig;
+use crate::stages::Stage;
 
 /// Hits on their way to the spool. Live ones beyond that are dropped and counted, lines wait.
 const HITS_QUEUED_MAX: usize = 1024;
@@ -231,7 +231,7 @@ pub struct SpoolHandles {
     /// For uplink and status.
     pub control: SpoolControl,
     /// Ends when every [`HitSink`] is gone, or with the disk's error.
-    pub thread: JoinHandle<Result<(), AppendError>>,
+    pub thread: Stage,
 }
 
 /// Opens the spool and starts its thread.
@@ -260,7 +260,7 @@ pub fn start(folder: &Path, config: &SpoolConfig) -> anyhow::Result<SpoolHandles
         warn!(records = recovered.damaged, "part of the spool was damaged; what is left is sent");
         keeper.push(&damage(recovered.damaged));
     }
-    let thread = std::thread::Builder::new().name("spool".into()).spawn(move || keeper.run())?;
+    let thread = std::thread::Builder::new().name("spool".into()).spawn(move || Ok(keeper.run()?))?;
     let control = SpoolControl { safe, signals: signals.clone() };
     Ok(SpoolHandles { sink: HitSink { to_keeper, signals, _worker: worker }, marks, control, thread })
 }

@@ -169,7 +169,7 @@ fn touched_records(whole: &[u8], changed: &[u8]) -> usize {
     let mut scanner = super::record::Scanner::new(whole, 0);
     let (mut start, mut touched) = (0, 0);
     while let Some(found) = scanner.read_next().unwrap() {
-        let end = found.end as usize;
+        let end = usize::try_from(found.end).unwrap();
         touched += usize::from(changed.get(start..end) != Some(&whole[start..end]));
         start = end;
     }

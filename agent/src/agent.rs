@@ -1,0 +1,94 @@
+//! The wiring: the stages in the order of the data, from interfaces and log files over the spool to the
+//! collector. If a stage ends by itself the process ends; stopping begins at the front.
+
+use std::fs;
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tracing::info;
+
+use crate::bundles::store::BundleStore;
+use crate::config::Config;
+use crate::control::{self, StatusParts};
+use crate::identity::Identity;
+use crate::published::Published;
+use crate::sources::capture::{self, CaptureParts};
+use crate::sources::tail::{self, TailParts};
+use crate::sources::{self, Board};
+use crate::spool;
+use crate::stages::{Signals, Stages, Workers, lock};
+use crate::uplink::{self, UplinkStatus};
+
+/// Runs the agent until it is asked to stop.
+///
+/// # Errors
+/// When a stage cannot start or ends by itself.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let signals = Signals::block()?;
+    let identity = Identity::read(&config.state_dir)?;
+    let _lock = lock(&config.state_dir)?;
+
+    let board = Board::default();
+    let uplink_status = Published::new(UplinkStatus::default());
+    let bundles = BundleStore::open(&config.state_dir.join("bundles"), identity.cosc_root.clone())
+        .context("the folder of bundles cannot be made")?;
+    let matcher = bundles.matcher();
+    let spool_folder = config.state_dir.join("spool");
+    let spool = spool::start(&spool_folder, &config.spool)?;
+    control::start(
+        &config.control_socket,
+        StatusParts {
+            enrolment: identity.enrolment.clone(),
+            spool_bytes_max: config.spool.bytes_max,
+            uplink: uplink_status.clone(),
+            bundle: bundles.in_force(),
+            spool: spool.control.clone(),
+            board: board.clone(),
+        },
+    )?;
+
+    let detector = sources::detector_config(&config.detection);
+    let mut workers = Workers::default();
+    for interface in &config.capture.interfaces {
+        let parts = CaptureParts {
+            config: config.capture.clone(),
+            detector: detector.clone(),
+            matcher: matcher.clone(),
+            hits: spool.sink.clone(),
+            board: board.clone(),
+        };
+        let (stopper, stop) = sources::stop();
+        workers.add(interface, stopper, capture::start(interface, parts, stop)?);
+    }
+    if !config.logs.files.is_empty() {
+        let parts = TailParts {
+            files: config.logs.files.clone(),
+            state_folder: config.state_dir.join("state"),
+            detector,
+            matcher,
+            hits: spool.sink.clone(),
+            marks: spool.marks,
+            board: board.clone(),
+        };
+        let (stopper, stop) = sources::stop();
+        workers.add("logs", stopper, tail::start(parts, stop)?);
+    }
+    drop(spool.sink);
+    let addresses = config.collector.addresses.unwrap_or_else(|| identity.enrolment.addresses.clone());
+    let parts = uplink::Parts {
+        addresses,
+        spool: spool.control,
+        spool_folder,
+        board,
+        bundles,
+        status: uplink_status,
+    };
+    let uplink = uplink::start(&identity, parts)?;
+    info!(agent = %identity.enrolment.agent, comune = identity.enrolment.comune, "watching");
+    sd_notify::notify(&[NotifyState::Ready])?;
+    let stages = Stages { workers, spool: spool.thread, uplink };
+    let ended = stages.run(&signals);
+    // Another agent may have taken the name meanwhile; this one answers nobody any more.
+    let _ = fs::remove_file(&config.control_socket);
+    ended
+}

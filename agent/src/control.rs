@@ -1,0 +1,233 @@
+//! The control socket: the running agent answers `status` on it, `vedetta-agent status` asks.
+
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::Timestamp;
+use protocol::message::SourceStatus;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::bundles::store::InForce;
+use crate::clock;
+use crate::identity::Enrolment;
+use crate::published::Published;
+use crate::sources::Board;
+use crate::spool::SpoolControl;
+use crate::uplink::UplinkStatus;
+
+/// The owner and the group may ask.
+const SOCKET_MODE: u32 = 0o660;
+/// A question or an answer that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+const QUESTION_BYTES_MAX: u64 = 64;
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+const STATUS: &str = "status";
+
+/// How the agent does; the JSON form of `status --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The program's version.
+    pub version: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// The clock at the time of the answer.
+    pub now: Timestamp,
+    /// The town.
+    pub comune: String,
+    /// The sensor.
+    pub agent: String,
+    /// The way to the collector.
+    pub uplink: UplinkStatus,
+    /// The bundle in force; null for none.
+    pub bundle: Option<InForce>,
+    /// Hits that wait.
+    pub spool: SpoolStatus,
+    /// Each source.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// Hits that wait on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolStatus {
+    /// Records that are not acknowledged.
+    pub records: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The configured limit.
+    pub bytes_max: u64,
+    /// Whether it takes nothing now.
+    pub full: bool,
+    /// Live hits dropped since the start because it was full.
+    pub hits_lost: u64,
+}
+
+/// Where the answers come from.
+pub struct StatusParts {
+    /// Who.
+    pub enrolment: Enrolment,
+    /// The limit of the spool.
+    pub spool_bytes_max: u64,
+    /// The way to the collector.
+    pub uplink: Published<UplinkStatus>,
+    /// The bundle in force.
+    pub bundle: Published<Option<InForce>>,
+    /// The spool.
+    pub spool: SpoolControl,
+    /// The sources.
+    pub board: Board,
+}
+
+/// Why the socket cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Somebody answers there.
+    #[error("another vedetta-agent is running: it answers on {}; stop it first (systemctl stop vedetta-agent)", .0.display())]
+    InUse(PathBuf),
+    /// The folder.
+    #[error("the control socket {} cannot be made: {error}; set control_socket to a folder that the agent may write", path.display())]
+    Unusable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Answers on the socket from now on, in a thread that ends with the process.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn start(path: &Path, parts: StatusParts) -> Result<(), ControlError> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(ControlError::InUse(path.into()));
+    }
+    let listener = bind(path).map_err(|error| ControlError::Unusable { path: path.into(), error })?;
+    let started = clock::now();
+    let answer_all = move || {
+        for stream in listener.incoming() {
+            let answered = stream.and_then(|stream| answer(&stream, &parts, started));
+            if let Err(error) = answered {
+                warn!(%error, "a question on the control socket was not answered");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("control".into())
+        .spawn(answer_all)
+        .map(drop)
+        .map_err(|error| ControlError::Unusable { path: path.into(), error })
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // Left by an agent that was killed: nobody answers on it.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+    Ok(listener)
+}
+
+fn answer(stream: &UnixStream, parts: &StatusParts, started: Timestamp) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut question = String::new();
+    BufReader::new(stream.take(QUESTION_BYTES_MAX)).read_line(&mut question)?;
+    if question.trim() != STATUS {
+        return Ok(());
+    }
+    let json = serde_json::to_vec(&parts.report(started))?;
+    let mut writer = stream;
+    writer.write_all(&json)
+}
+
+impl StatusParts {
+    fn report(&self, started: Timestamp) -> StatusReport {
+        let safe = *self.spool.safe.borrow();
+        StatusReport {
+            version: env!("CARGO_PKG_VERSION").into(),
+            started,
+            now: clock::now(),
+            comune: self.enrolment.comune.clone(),
+            agent: self.enrolment.agent.to_string(),
+            uplink: self.uplink.load().as_ref().clone(),
+            bundle: self.bundle.load().as_ref().clone(),
+            spool: SpoolStatus {
+                records: safe.depth(),
+                bytes: safe.bytes,
+                bytes_max: self.spool_bytes_max,
+                full: self.spool.is_full(),
+                hits_lost: self.spool.lost(),
+            },
+            sources: self.board.statuses(),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody is there.
+    #[error("the agent is not running (nobody answers on {}); start it: systemctl start vedetta-agent", .0.display())]
+    NotRunning(PathBuf),
+    /// The caller may not ask.
+    #[error("no permission to ask the agent on {}; run this command as root, or as a member of the agent's group", .0.display())]
+    Permission(PathBuf),
+    /// Something else.
+    #[error("the agent did not answer on {}: {error}; see journalctl -u vedetta-agent", path.display())]
+    NoAnswer {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Asks the running agent how it does.
+///
+/// # Errors
+/// Says what to do when there is no answer.
+pub fn ask(path: &Path) -> Result<StatusReport, AskError> {
+    question(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotRunning(path.into()),
+        io::ErrorKind::PermissionDenied => AskError::Permission(path.into()),
+        _ => AskError::NoAnswer { path: path.into(), error },
+    })
+}
+
+fn question(path: &Path) -> io::Result<StatusReport> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{STATUS}")?;
+    let mut json = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut json)?;
+    Ok(serde_json::from_slice(&json)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_is_not_running_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let told = |path: &Path| ask(path).unwrap_err().to_string();
+        assert!(told(&path).contains("systemctl start vedetta-agent"), "{}", told(&path));
+        // A socket left by an agent that was killed.
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(told(&path).contains("not running"), "{}", told(&path));
+        bind(&path).unwrap();
+    }
+}

@@ -1,0 +1,121 @@
+//! `enrol CODE`: makes a key that never leaves this machine and turns the code into an identity.
+
+use std::fs;
+use std::io::{self, Read as _};
+
+use anyhow::{Context as _, bail, ensure};
+use protocol::enrolment::{EnrolReply, EnrolRequest, EnrolmentCode, fingerprint};
+use protocol::identity::AgentId;
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use crate::config::Config;
+use crate::identity::{self, Draft, Enrolment};
+use crate::uplink::enrolment::ask;
+
+/// The longest code that is read from standard input.
+const CODE_BYTES_MAX: u64 = 16 << 10;
+
+/// Enrols this sensor and prints what to do next.
+///
+/// # Errors
+/// Says what to do about it; an identity that was there stays.
+pub fn run(config: &Config, code: &str, replace: bool) -> anyhow::Result<()> {
+    let code: EnrolmentCode = read_code(code)?.parse()?;
+    let present = identity::folder(&config.state_dir);
+    ensure!(
+        replace || !present.exists(),
+        "this sensor is enrolled already ({}); to enrol it anew add --replace",
+        present.display()
+    );
+    // Before the code is used: a code is good once, and what it gives must be kept.
+    let draft = Draft::begin(&config.state_dir).with_context(|| {
+        format!("{} cannot be written; run this command as root", config.state_dir.display())
+    })?;
+    let key = KeyPair::generate()?;
+    draft.write_key(&key.serialize_pem())?;
+    let request = EnrolRequest {
+        secret: code.secret,
+        request_pem: CertificateParams::default().serialize_request(&key)?.pem()?,
+        host_name: host_name(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let reply = ask(&code, &request)?;
+    let EnrolReply::Enrolled { agent, comune, chain_pem, addresses, cosc_root } = reply else {
+        match reply {
+            EnrolReply::Refused { reason } => bail!("{reason}"),
+            _ => bail!("the collector answered what this program does not know; update vedetta-agent"),
+        }
+    };
+    let authority_pem = check(&code, &key, agent, (&chain_pem, &cosc_root))?;
+    let enrolment = Enrolment { agent, comune, addresses };
+    draft.finish(&enrolment, &chain_pem, &authority_pem, cosc_root.as_bytes())?;
+    tell(&enrolment, &code);
+    Ok(())
+}
+
+fn read_code(code: &str) -> anyhow::Result<String> {
+    if code != "-" {
+        return Ok(code.to_owned());
+    }
+    let mut text = String::new();
+    io::stdin().take(CODE_BYTES_MAX).read_to_string(&mut text).context("standard input")?;
+    Ok(text)
+}
+
+/// The collector is the one that the code names; what it gives must still be what the code promises.
+fn check(
+    code: &EnrolmentCode,
+    key: &KeyPair,
+    agent: AgentId,
+    (chain_pem, cosc_root): (&str, &str),
+) -> anyhow::Result<String> {
+    ensure!(
+        Sha256::digest(cosc_root.as_bytes()).as_slice() == code.root_sha256,
+        "the collector gave another COSC root than the code names; ask the COSC, somebody may be in between"
+    );
+    let chain: Vec<CertificateDer<'_>> =
+        CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<_, _>>()?;
+    let [leaf, .., authority] = chain.as_slice() else {
+        bail!("the collector gave a certificate without its authority; update the collector")
+    };
+    ensure!(
+        Sha256::digest(authority).as_slice() == code.authority_sha256,
+        "the collector gave a certificate of another authority than the code names"
+    );
+    let (_, certificate) = X509Certificate::from_der(leaf)?;
+    ensure!(
+        certificate.public_key().raw == key.subject_public_key_info(),
+        "the collector gave a certificate for another key"
+    );
+    let expected = format!(":agent:{agent}");
+    let names = certificate.subject_alternative_name()?.map(|names| &names.value.general_names);
+    let named = names.into_iter().flatten().any(|name| match name {
+        GeneralName::URI(uri) => uri.starts_with("urn:vedetta:comune:") && uri.ends_with(&expected),
+        _ => false,
+    });
+    ensure!(named, "the collector gave a certificate of another sensor");
+    authority_pem(chain_pem)
+}
+
+/// The last certificate of the chain, as it was given.
+fn authority_pem(chain_pem: &str) -> anyhow::Result<String> {
+    let begin = chain_pem.rfind("-----BEGIN CERTIFICATE-----").context("no certificate in the answer")?;
+    Ok(chain_pem.get(begin..).unwrap_or_default().to_owned())
+}
+
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().chars().filter(|letter| !letter.is_control()).take(253).collect()
+}
+
+fn tell(enrolment: &Enrolment, code: &EnrolmentCode) {
+    println!("Enrolled as sensor {} of {}.", enrolment.agent, enrolment.comune);
+    println!("Collector: {}", enrolment.addresses.join(", "));
+    println!("Collector's authority (SHA-256): {}", fingerprint(&code.authority_sha256));
+    println!("COSC's root (SHA-256):           {}", fingerprint(&code.root_sha256));
+    println!("Next: systemctl enable --now vedetta-agent (restart it if it runs), then vedetta-agent status");
+}
