@@ -41,7 +41,11 @@ mod words;
 #[cfg(test)]
 mod door_tests;
 #[cfg(test)]
+mod exhibition;
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod https_tests;
 #[cfg(test)]
 mod page_tests;
 

@@ -260,7 +260,7 @@ impl HitView {
             id: row.id,
             at: When::new(row.at),
             comune_id: row.comune.clone(),
-            comune: Shown::short(&row.comune_name),
+            comune: Shown::name(&row.comune_name),
             severity: words::severity(row.severity.as_deref()),
             direction: words::direction(&row.direction),
             arrow: match row.direction.as_str() {
@@ -271,7 +271,7 @@ impl HitView {
             },
             kind: words::kind(&row.kind),
             value: Shown::short(&defang(&row.kind, &row.value)),
-            threat: Shown::short(&row.threat),
+            threat: Shown::name(&row.threat),
             seen_in: Shown::short(&row.seen_in),
             place: words::place(&row.seen_in),
             host: row.host.as_deref().map(Shown::new),

@@ -2,13 +2,16 @@
 //! UTC beside them. HTML escaping is askama's; the types here that skip it write digits and own words only.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use askama::filters::HtmlSafe;
 use jiff::tz::TimeZone;
 use protocol::Timestamp;
 
 /// Characters of a value in a table; the hit's page shows all of it.
-pub(crate) const CELL_CHARS_MAX: usize = 90;
+const CELL_CHARS_MAX: usize = 90;
+/// Characters of a name in a narrow column.
+const NAME_CHARS_MAX: usize = 40;
 
 /// Italian time, with its summers, wherever the collector runs.
 static ROME: TimeZone = jiff::tz::get!("Europe/Rome");
@@ -32,6 +35,11 @@ impl Shown {
     /// At most [`CELL_CHARS_MAX`] characters of it.
     pub(crate) fn short(text: &str) -> Self {
         Self(reveal(text, CELL_CHARS_MAX))
+    }
+
+    /// At most [`NAME_CHARS_MAX`] characters of it.
+    pub(crate) fn name(text: &str) -> Self {
+        Self(reveal(text, NAME_CHARS_MAX))
     }
 
     /// Whether there is nothing to show.
@@ -104,8 +112,18 @@ pub(crate) fn defang(kind: &str, value: &str) -> String {
     }
 }
 
-/// An address, defanged.
+/// An address, defanged; with a port or a prefix length as well. Private addresses lead nowhere and stay readable.
 pub(crate) fn defang_address(address: &str) -> String {
+    let private = match address.parse() {
+        Ok(IpAddr::V4(address)) => address.is_private() || address.is_loopback() || address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_unique_local() || address.is_loopback() || address.is_unicast_link_local()
+        }
+        Err(_) => false,
+    };
+    if private {
+        return address.to_owned();
+    }
     if address.contains('.') { address.replace('.', "[.]") } else { address.replace(':', "[:]") }
 }
 
@@ -279,6 +297,8 @@ mod tests {
     fn what_is_defanged_can_be_refanged() {
         for (kind, value, shown) in [
             ("ip", "203.0.113.5", "203[.]0[.]113[.]5"),
+            ("ip", "192.168.1.1", "192.168.1.1"),
+            ("ip", "fd00::1", "fd00::1"),
             ("ip", "2001:db8::5", "2001[:]db8[:][:]5"),
             ("domain", "www.evil.example", "www[.]evil[.]example"),
             ("url", "http://evil.example/a.b?c.d", "hxxp://evil[.]example/a.b?c.d"),

@@ -28,11 +28,20 @@ const DAY_MICROS: i64 = 86_400 * 1_000_000;
 struct TownsPage {
     chrome: Chrome,
     newest: i64,
+    attention: Vec<Attention>,
     towns: Vec<TownView>,
     sensors_count: usize,
     silent_count: usize,
     refused_count: usize,
     behind_count: usize,
+}
+
+/// A sensor that somebody should look at, and why.
+struct Attention {
+    mark: Marked,
+    comune: String,
+    town: Shown,
+    host_name: Shown,
 }
 
 struct TownView {
@@ -97,6 +106,13 @@ const SILENT: Marked =
     Marked { label: Label { it: "IN SILENZIO", en: "silent" }, class: "bad", symbol: "✕" };
 const NEVER: Marked =
     Marked { label: Label { it: "mai collegato", en: "never connected" }, class: "bad", symbol: "✕" };
+const REFUSED: Marked =
+    Marked { label: Label { it: "raccolta rifiutata", en: "refused a bundle" }, class: "bad", symbol: "✕" };
+const TROUBLE: Marked = Marked {
+    label: Label { it: "fonte con problemi", en: "trouble with a source" },
+    class: "wait",
+    symbol: "⚠",
+};
 const REVOKED: Marked =
     Marked { label: Label { it: "revocato", en: "revoked" }, class: "bad", symbol: "⊘" };
 
@@ -120,6 +136,7 @@ pub(super) async fn page(State(console): State<Console>, session: Session) -> Re
         silent_count: in_use().filter(|sensor| is_silent(sensor, now)).count(),
         refused_count: in_use().filter(|sensor| sensor.bundle_outcome == "refused").count(),
         behind_count: in_use().filter(|sensor| sensor.bundle_in_force < newest).count(),
+        attention: in_use().flat_map(|sensor| attention(sensor, &towns, now)).collect(),
         towns: views(&towns, &sensors, &losses, now),
     };
     html(&page)
@@ -128,9 +145,8 @@ pub(super) async fn page(State(console): State<Console>, session: Session) -> Re
 fn views(towns: &[Town], sensors: &[Sensor], losses: &[Losses], now: i64) -> Vec<TownView> {
     let mut by_town: HashMap<&str, Vec<SensorView>> = HashMap::new();
     for sensor in sensors {
-        let name = towns.iter().find(|town| town.id == sensor.comune).map(|town| town.name.as_str());
         let losses = losses.iter().filter(|loss| loss.agent == sensor.id).map(LossView::of).collect();
-        let view = SensorView { losses, ..SensorView::of(sensor, name.unwrap_or_default(), now) };
+        let view = SensorView { losses, ..SensorView::of(sensor, name_of(towns, sensor), now) };
         by_town.entry(&sensor.comune).or_default().push(view);
     }
     let view = |town: &Town| TownView {
@@ -141,6 +157,27 @@ fn views(towns: &[Town], sensors: &[Sensor], losses: &[Losses], now: i64) -> Vec
         sensors: by_town.remove(town.id.as_str()).unwrap_or_default(),
     };
     towns.iter().map(view).collect()
+}
+
+fn attention(sensor: &Sensor, towns: &[Town], now: i64) -> Vec<Attention> {
+    let town = name_of(towns, sensor);
+    let sources: Vec<SourceStatus> = serde_json::from_str(&sensor.sources).unwrap_or_default();
+    let marks = [
+        is_silent(sensor, now).then(|| state(sensor, now)),
+        (sensor.bundle_outcome == "refused").then_some(REFUSED),
+        sources.iter().any(|source| !source.trouble.is_empty()).then_some(TROUBLE),
+    ];
+    let entry = |mark| Attention {
+        mark,
+        comune: sensor.comune.clone(),
+        town: Shown::short(town),
+        host_name: Shown::short(&sensor.host_name),
+    };
+    marks.into_iter().flatten().map(entry).collect()
+}
+
+fn name_of<'a>(towns: &'a [Town], sensor: &Sensor) -> &'a str {
+    towns.iter().find(|town| town.id == sensor.comune).map_or("", |town| town.name.as_str())
 }
 
 fn is_silent(sensor: &Sensor, now: i64) -> bool {

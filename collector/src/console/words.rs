@@ -88,7 +88,7 @@ pub(crate) const PERIODS: [(&str, i64, Label); 4] = [
 
 /// Roles of an origin.
 pub(crate) const ROLES: [(&str, Label); 2] =
-    [("remote", label("remota", "remote")), ("host", label("interna al comune", "town's own host"))];
+    [("remote", label("remota", "remote")), ("host", label("interna", "town's own host"))];
 
 /// Places in a flow or a line.
 const PLACES: [(&str, Label); 24] = [

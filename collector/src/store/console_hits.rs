@@ -192,13 +192,13 @@ pub(crate) fn hit(db: &Connection, id: i64) -> rusqlite::Result<Option<HitDetail
     .optional()
 }
 
-/// Other hits with the value of this one, newest first.
+/// Other hits with the value of this one, last arrived first.
 pub(crate) fn hits_with_value(db: &Connection, of: &HitRow, limit: u32) -> rusqlite::Result<Vec<HitRow>> {
     let mut conditions = Conditions::default();
     conditions.add("h.value = ?", [of.value.clone().into()]);
     conditions.add("h.kind = ?", [of.kind.clone().into()]);
     conditions.add("h.id <> ?", [of.id.into()]);
-    conditions.select(db, "h.at DESC, h.id DESC", limit)
+    conditions.select(db, "h.id DESC", limit)
 }
 
 /// How often this kind and value were seen, this hit included.
@@ -217,7 +217,7 @@ pub(crate) fn prevalence(db: &Connection, kind: &str, value: &str) -> rusqlite::
     )
 }
 
-/// Hits of an origin, newest first; `comune` narrows to one town, as a town's own host asks for.
+/// Hits of an origin, last arrived first; `comune` narrows to one town, as a town's own host asks for.
 pub(crate) fn hits_of_origin(
     db: &Connection,
     address: &str,
@@ -235,7 +235,7 @@ pub(crate) fn hits_of_origin(
     if let Some(comune) = comune {
         conditions.add("h.comune = ?", [comune.to_owned().into()]);
     }
-    conditions.select(db, "h.at DESC, h.id DESC", limit)
+    conditions.select(db, "h.id DESC", limit)
 }
 
 /// Which column of a hit holds an origin's address.
