@@ -8,7 +8,7 @@ use protocol::{Hit, Observable, SeenIn, Timestamp};
 use crate::cooldown::Cooldowns;
 use crate::counters::Counters;
 use crate::door::{Door, Known, Scene, Where};
-use crate::flow::{Entry, FlowKey, FlowTable, Interest, Way};
+use crate::flow::{Entry, FlowKey, FlowTable, Interest, Slot, Way};
 use crate::frame::{Link, Packet, Packets, Segment, Tcp};
 use crate::home::Home;
 use crate::interest::Reader;
@@ -175,22 +175,13 @@ impl Detector {
 
     fn handle_packet(&mut self, at: Timestamp, packet: &Packet<'_>) {
         let (key, way) = FlowKey::of(packet);
-        if let Some(idle) = self.flows.take_idle(&key, at) {
-            self.counters.flows_idle += 1;
-            self.end(idle.entry, at);
-        }
         let syn = begins_connection(packet);
-        let again = match self.flows.touch(&key, at) {
-            Some(entry) => syn.is_some() && entry.syn != syn,
-            None => {
-                self.make_room(at);
-                true
-            }
-        };
-        if again {
-            self.begin(key, way, at, packet);
-        }
-        let Some(entry) = self.flows.touch(&key, at) else { return };
+        let found = self.flows.find(&key);
+        let known =
+            found.filter(|slot| self.flows.entry(*slot).is_some_and(|entry| !entry.begins_anew(at, syn)));
+        let Some(slot) = known.or_else(|| self.begin((found, key, way), at, packet)) else { return };
+        let Some(entry) = self.flows.entry(slot) else { return };
+        entry.touch(at);
         if matches!(entry.interest, Interest::Nothing) {
             return;
         }
@@ -209,27 +200,31 @@ impl Detector {
         self.held = (self.held + entry.held()).saturating_sub(held_before);
     }
 
-    /// Begins a flow, or begins it anew, and sights its ends.
-    fn begin(&mut self, key: FlowKey, way: Way, at: Timestamp, packet: &Packet<'_>) {
-        self.counters.flows_begun += 1;
-        let mut begun = Entry::new(key, who_began(packet, way), at, first_interest(packet));
-        begun.syn = begins_connection(packet);
-        let entry = match self.flows.touch(&key, at) {
-            Some(entry) => {
-                self.held = self.held.saturating_sub(entry.held());
-                *entry = begun;
-                entry
+    /// Begins a flow, in the place of a former one between the same ends, and sights its ends.
+    fn begin(
+        &mut self,
+        (former, key, way): (Option<Slot>, FlowKey, Way),
+        at: Timestamp,
+        packet: &Packet<'_>,
+    ) -> Option<Slot> {
+        match former.and_then(|slot| self.flows.remove(slot)) {
+            Some(former) => {
+                self.counters.flows_idle += u64::from(former.is_idle(at));
+                self.end(former, at);
             }
-            None => match self.flows.insert(begun) {
-                Some(entry) => entry,
-                None => return,
-            },
-        };
+            None => self.make_room(at),
+        }
+        self.counters.flows_begun += 1;
+        let ends = (key, who_began(packet, way));
+        let slot =
+            self.flows.insert(Entry::new(ends, at, begins_connection(packet), first_interest(packet)))?;
+        let entry = self.flows.entry(slot)?;
         let flow = entry.flow();
         let mut scene = Scene { at, place: Where::Flow(flow), known: &mut entry.known };
         for (address, seen_in) in [(flow.src, SeenIn::FlowSrc), (flow.dst, SeenIn::FlowDst)] {
             self.door.sight(&mut scene, Sighting::new(Observable::Ip(address), seen_in, &[]));
         }
+        Some(slot)
     }
 
     fn make_room(&mut self, at: Timestamp) {

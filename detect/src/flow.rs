@@ -95,14 +95,14 @@ pub(crate) struct Entry {
     began: Way,
     last_at: Timestamp,
     /// Sequence number of the SYN that began it.
-    pub syn: Option<u32>,
+    syn: Option<u32>,
     pub interest: Interest,
     pub known: Known,
 }
 
 impl Entry {
-    pub fn new(key: FlowKey, began: Way, at: Timestamp, interest: Interest) -> Self {
-        Self { key, began, last_at: at, syn: None, interest, known: None }
+    pub fn new((key, began): (FlowKey, Way), at: Timestamp, syn: Option<u32>, interest: Interest) -> Self {
+        Self { key, began, last_at: at, syn, interest, known: None }
     }
 
     pub fn flow(&self) -> Flow {
@@ -118,7 +118,17 @@ impl Entry {
         }
     }
 
-    fn is_idle(&self, at: Timestamp) -> bool {
+    /// Notes a packet.
+    pub fn touch(&mut self, at: Timestamp) {
+        self.last_at = self.last_at.max(at);
+    }
+
+    /// Whether a packet begins another conversation between the same ends: after a long silence, or with a new SYN.
+    pub fn begins_anew(&self, at: Timestamp, syn: Option<u32>) -> bool {
+        syn.is_some() && self.syn != syn || self.is_idle(at)
+    }
+
+    pub fn is_idle(&self, at: Timestamp) -> bool {
         let seconds = if self.key.proto == Transport::Tcp { TCP_IDLE_SECONDS } else { OTHER_IDLE_SECONDS };
         at.micros_since(self.last_at) > seconds * 1_000_000
     }
@@ -134,6 +144,10 @@ pub(crate) struct FlowTable {
     hand: usize,
     flows_max: usize,
 }
+
+/// A place in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot(u32);
 
 /// A flow that left the table, and whether only because it was full.
 pub(crate) struct Forgotten {
@@ -157,51 +171,48 @@ impl FlowTable {
         self.index.len()
     }
 
-    /// The flow of a key, touched at this time. One that was silent too long is given up first.
-    pub fn touch(&mut self, key: &FlowKey, at: Timestamp) -> Option<&mut Entry> {
-        let slot = self.find(key)?;
-        let entry = self.entries.get_mut(slot)?.as_mut()?;
-        entry.last_at = entry.last_at.max(at);
-        Some(entry)
+    /// Where the flow of a key is.
+    pub fn find(&self, key: &FlowKey) -> Option<Slot> {
+        let hash = self.hasher.hash_one(key);
+        let slot = self.index.find(hash, |slot| self.at(*slot).is_some_and(|entry| entry.key == *key))?;
+        Some(Slot(*slot))
     }
 
-    /// Whether a key's flow was silent so long that the next packet begins another.
-    pub fn take_idle(&mut self, key: &FlowKey, at: Timestamp) -> Option<Forgotten> {
-        let slot = self.find(key)?;
-        let idle = self.entries.get(slot)?.as_ref()?.is_idle(at);
-        let entry = idle.then(|| self.remove(slot))??;
-        Some(Forgotten { entry, evicted: false })
+    /// The flow at a place.
+    pub fn entry(&mut self, Slot(slot): Slot) -> Option<&mut Entry> {
+        self.entries.get_mut(usize::try_from(slot).ok()?)?.as_mut()
+    }
+
+    /// Takes the flow at a place out.
+    pub fn remove(&mut self, Slot(slot): Slot) -> Option<Entry> {
+        let entry = self.entries.get_mut(usize::try_from(slot).ok()?)?.take()?;
+        let hash = self.hasher.hash_one(entry.key);
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
+        Some(entry)
     }
 
     /// Makes room for a flow: gives out a silent one if the hand meets one, or an old one if the table is full.
     pub fn make_room(&mut self, at: Timestamp) -> Option<Forgotten> {
         for _ in 0..HAND_STEPS {
             let slot = self.step_hand();
-            if self.entries.get(slot).and_then(Option::as_ref).is_some_and(|entry| entry.is_idle(at))
-                && let Some(entry) = self.remove(slot)
-            {
-                return Some(Forgotten { entry, evicted: false });
+            if self.at(slot).is_some_and(|entry| entry.is_idle(at)) {
+                return Some(Forgotten { entry: self.remove(Slot(slot))?, evicted: false });
             }
         }
         if self.len() < self.flows_max {
             return None;
         }
-        let mut oldest: Option<(Timestamp, usize)> = None;
-        for _ in 0..EVICTION_SAMPLE {
-            let slot = self.step_hand();
-            if let Some(Some(entry)) = self.entries.get(slot)
-                && oldest.is_none_or(|(last_at, _)| entry.last_at < last_at)
-            {
-                oldest = Some((entry.last_at, slot));
-            }
-        }
-        let (_, slot) = oldest?;
-        let entry = self.remove(slot)?;
-        Some(Forgotten { entry, evicted: true })
+        let sample = std::iter::repeat_with(|| self.step_hand()).take(EVICTION_SAMPLE).collect::<Vec<_>>();
+        let with_age = sample.into_iter().filter_map(|slot| Some((self.at(slot)?.last_at, slot)));
+        let (_, oldest) = with_age.min()?;
+        Some(Forgotten { entry: self.remove(Slot(oldest))?, evicted: true })
     }
 
     /// Puts in a flow that is not in the table.
-    pub fn insert(&mut self, entry: Entry) -> Option<&mut Entry> {
+    pub fn insert(&mut self, entry: Entry) -> Option<Slot> {
         let hash = self.hasher.hash_one(entry.key);
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -210,11 +221,13 @@ impl FlowTable {
                 u32::try_from(self.entries.len() - 1).ok()?
             }
         };
-        let (entries, hasher) = (&mut self.entries, &self.hasher);
-        let place = entries.get_mut(usize::try_from(slot).ok()?)?;
-        *place = Some(entry);
-        self.index.insert_unique(hash, slot, |slot| hash_of(entries, *slot, hasher));
-        self.entries.get_mut(usize::try_from(slot).ok()?)?.as_mut()
+        *self.entries.get_mut(usize::try_from(slot).ok()?)? = Some(entry);
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        self.index.insert_unique(hash, slot, |slot| {
+            let entry = usize::try_from(*slot).ok().and_then(|slot| entries.get(slot)?.as_ref());
+            entry.map_or(0, |entry| hasher.hash_one(entry.key))
+        });
+        Some(Slot(slot))
     }
 
     /// Takes out every flow, in the order of their places.
@@ -224,33 +237,12 @@ impl FlowTable {
         std::mem::take(&mut self.entries).into_iter().flatten()
     }
 
-    fn find(&self, key: &FlowKey) -> Option<usize> {
-        let hash = self.hasher.hash_one(key);
-        let slot = self.index.find(hash, |slot| {
-            let entry = usize::try_from(*slot).ok().and_then(|slot| self.entries.get(slot)?.as_ref());
-            entry.is_some_and(|entry| entry.key == *key)
-        })?;
-        usize::try_from(*slot).ok()
+    fn at(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get(usize::try_from(slot).ok()?)?.as_ref()
     }
 
-    fn remove(&mut self, slot: usize) -> Option<Entry> {
-        let entry = self.entries.get_mut(slot)?.take()?;
-        let number = u32::try_from(slot).ok()?;
-        let hash = self.hasher.hash_one(entry.key);
-        if let Ok(found) = self.index.find_entry(hash, |other| *other == number) {
-            found.remove();
-        }
-        self.free.push(number);
-        Some(entry)
-    }
-
-    fn step_hand(&mut self) -> usize {
+    fn step_hand(&mut self) -> u32 {
         self.hand = if self.hand + 1 < self.entries.len() { self.hand + 1 } else { 0 };
-        self.hand
+        u32::try_from(self.hand).unwrap_or_default()
     }
-}
-
-fn hash_of(entries: &[Option<Entry>], slot: u32, hasher: &RandomState) -> u64 {
-    let entry = usize::try_from(slot).ok().and_then(|slot| entries.get(slot)?.as_ref());
-    entry.map_or(0, |entry| hasher.hash_one(entry.key))
 }
