@@ -40,6 +40,11 @@ impl StateFolder {
         self.0.join("server/key.pem")
     }
 
+    /// Key of stateless resets: with it a restarted collector can tell sensors that their connections are gone.
+    pub fn reset_key(&self) -> PathBuf {
+        self.0.join("server/reset.key")
+    }
+
     /// Host names and addresses given to `init`, one a line.
     pub fn hosts(&self) -> PathBuf {
         self.0.join("server/hosts")

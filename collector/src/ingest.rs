@@ -22,6 +22,7 @@ mod frames;
 mod peer;
 mod push;
 mod refusal;
+mod reset;
 mod revocation;
 mod seats;
 mod session;
@@ -117,9 +118,13 @@ pub async fn start(setup: Setup, stopping: watch::Receiver<bool>) -> Result<Runn
         _ => IngestError::Listen { listen: setup.listen, error },
     })?;
     let failed = |error| IngestError::Listen { listen: setup.listen, error };
-    let endpoint =
-        quinn::Endpoint::new(tls::endpoint_config(), Some(server), socket, Arc::new(quinn::TokioRuntime))
-            .map_err(failed)?;
+    let endpoint = quinn::Endpoint::new(
+        reset::endpoint_config(&setup.state)?,
+        Some(server),
+        socket,
+        Arc::new(quinn::TokioRuntime),
+    )
+    .map_err(failed)?;
     let listen = endpoint.local_addr().map_err(failed)?;
     // Not before the port is ours: another collector may still run on this folder.
     sessions::part_all(&setup.store).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::{ALPN_ENROL, ALPN_PUSH, ALPN_SESSION};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use rustls::RootCertStore;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject as _;
@@ -65,11 +65,6 @@ pub(super) fn server_config(state: &StateFolder, authority_der: &[u8]) -> Result
         .incoming_buffer_size_total(INCOMING_BYTES_SUM_MAX)
         .retry_token_lifetime(RETRY_TOKEN_LIFETIME);
     Ok(server)
-}
-
-/// The endpoint below it.
-pub(super) fn endpoint_config() -> EndpointConfig {
-    EndpointConfig::default()
 }
 
 fn transport() -> TransportConfig {

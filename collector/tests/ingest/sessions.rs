@@ -150,6 +150,20 @@ async fn a_sensors_state_is_kept_and_the_last_of_two_connections_ends_it() {
 }
 
 #[tokio::test]
+async fn a_restarted_collector_tells_sensors_that_their_connections_are_gone() {
+    let mut collector = Collector::start().await;
+    let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    let mut live = sensor.connect(&collector).await;
+    assert!(live.run_until(&mut sensor, |_, live| live.welcomed).await);
+    collector.kill();
+    collector.run().await;
+    let records = vec![Record::Hit(Box::new(hit(1)))];
+    write(&mut live.send, &AgentMessage::Batch { first: 1, records }).await;
+    let closed = live.closed(Duration::from_secs(10)).await;
+    assert_eq!(closed, quinn::ConnectionError::Reset);
+}
+
+#[tokio::test]
 async fn a_clean_stop_tells_sensors_and_leaves_no_session_open() {
     let mut collector = Collector::start().await;
     let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
