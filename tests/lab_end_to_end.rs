@@ -115,7 +115,7 @@ fn each_conversation_becomes_exactly_one_hit_with_direction_and_inner_host() -> 
     for (value, facts_of_value) in expected {
         assert_eq!(facts(&hits, value), [facts_of_value.map(str::to_owned)], "{value}");
     }
-    assert!(hits.iter().all(|hit| hit["comune"] == "Borgo Chiaro" && hit["bundle"] == 1), "{hits:#?}");
+    assert!(hits.iter().all(|hit| hit["comune"] == "borgo-chiaro" && hit["bundle"] == 1), "{hits:#?}");
 
     assert_eq!(agent.stop()?, Some(0), "{}", agent.log());
     assert_eq!(collector.stop()?, Some(0), "{}", collector.log());

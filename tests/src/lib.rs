@@ -3,6 +3,7 @@
 
 pub mod architecture;
 pub mod capture_file;
+pub mod container;
 pub mod exchange;
 pub mod netlab;
 pub mod player;

@@ -32,8 +32,9 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     anyhow::ensure!(
         output.status.success(),
-        "{command:?}: {}\n{}",
+        "{command:?}: {}\n{}{}",
         output.status,
+        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -44,6 +45,8 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
 pub struct Program {
     child: Child,
     log: PathBuf,
+    /// Bytes that earlier lives had written to the log.
+    before: usize,
 }
 
 impl Program {
@@ -54,8 +57,9 @@ impl Program {
     pub fn start(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
         let file =
             File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
+        let before = usize::try_from(file.metadata()?.len())?;
         let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
-        Ok(Self { child, log: log.to_owned() })
+        Ok(Self { child, log: log.to_owned(), before })
     }
 
     /// What it logged so far, over all its lives.
@@ -63,13 +67,17 @@ impl Program {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Waits until a line of its log has all of these words and returns it.
+    /// Waits until a line that it logged in this life has all of these words and returns it.
     ///
     /// # Errors
     /// After the deadline, with the log's end; or when the program has ended without writing it.
     pub fn wait_for_line(&mut self, words: &[&str], seconds: u64) -> anyhow::Result<String> {
         let found = |log: &str| {
-            let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            let line = log
+                .get(self.before..)
+                .unwrap_or_default()
+                .lines()
+                .find(|line| words.iter().all(|word| line.contains(word)));
             line.map(str::to_owned)
         };
         wait_for(&format!("a line with {words:?}"), seconds, || Ok(found(&self.log())))

@@ -121,10 +121,10 @@ pub fn serve_one_http(listen: SocketAddr, ready: &std::sync::mpsc::Sender<()>) -
 pub fn get(server: SocketAddr, host: &str, path: &str) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: prova/1.0\r\nConnection: close\r\n\r\n"
-    )?;
+    // In one write: the server answers to the first bytes that it reads, and closes.
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: prova/1.0\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "answered: {answer:?}");
