@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::folders::give_to_owner_of_folder;
+
+// What readers and writers elsewhere hand through to the functions of this folder.
+pub(crate) use rusqlite::{Connection, Result as SqlResult, Transaction};
 
 pub(crate) mod audit;
 pub(crate) mod bundles;

@@ -9,13 +9,12 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use protocol::Timestamp;
-use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use super::fault::Fault;
 use super::{bundles, fault, guard, hit, hits, live, origins, sign_in, towns};
 use crate::arrivals::Arrivals;
-use crate::store::{Store, StoreError, console_hits};
+use crate::store::{Connection, SqlResult, Store, StoreError, console_hits};
 
 /// Bytes of a form: two short texts and a token.
 const FORM_BYTES_MAX: usize = 8 << 10;
@@ -58,14 +57,6 @@ impl Console {
     pub(super) fn now(&self) -> i64 {
         (self.clock)().as_micros()
     }
-
-    /// Reads from the store for a page.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        f: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Fault> {
-        Ok(self.store.read(move |db| f(db).map_err(StoreError::from)).await?)
-    }
 }
 
 /// The console's pages behind the guard.
@@ -105,7 +96,7 @@ async fn asset(content_type: &'static str, text: &'static str) -> Response {
 
 /// For monitoring: 200 when the store answers, 503 when it does not. Says nothing else to anybody.
 async fn health(axum::extract::State(console): axum::extract::State<Console>) -> Response {
-    match console.read(console_hits::newest_hit).await {
+    match console.store.look_up(console_hits::newest_hit).await {
         Ok(_) => "ok\n".into_response(),
         Err(_) => (axum::http::StatusCode::SERVICE_UNAVAILABLE, "store does not answer\n").into_response(),
     }

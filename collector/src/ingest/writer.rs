@@ -8,14 +8,13 @@ use std::sync::Arc;
 use protocol::identity::AgentId;
 use protocol::message::{BundleOutcome, Record};
 use protocol::{Serial, Timestamp};
-use rusqlite::Transaction;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::arrivals::{Arrival, Arrivals};
 use crate::clock;
 use crate::store::sessions::{self, Greeting, Health, Spool};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Transaction};
 
 /// Works that wait; sessions wait when it is full, and so their sensors.
 const QUEUED_MAX: usize = 64;
