@@ -315,7 +315,7 @@ fn read_tcp(
         return;
     }
     let dns = tcp.src_port == dns::PORT || tcp.dst_port == dns::PORT;
-    let reader = || if dns { Reader::Dns } else { Reader::default() };
+    let reader = || if dns { Reader::Dns { fresh: true } } else { Reader::default() };
     let [up, down] = *first;
     let streams = streams.get_or_insert_with(|| {
         Box::new([Stream::starting_at(up, reader()), Stream::starting_at(down, reader())])

@@ -119,6 +119,19 @@ fn a_hello_after_starttls_or_connect_is_read() {
 }
 
 #[test]
+fn dns_over_tcp_is_read_and_other_protocols_do_not_hide_at_its_port() {
+    let at_dns = Side { src: (HOST, 40_000), dst: (OUTSIDE, 53) };
+    let question = dns_question("evil.example");
+    let mut stream = u16::try_from(question.len()).unwrap().to_be_bytes().to_vec();
+    stream.extend(question);
+    let (first, second) = stream.split_at(1);
+    let frames = [at_dns.syn(100), at_dns.data(101, first), at_dns.data(102, second)];
+    assert_eq!(seen(&frames), ["dns.query evil.example"]);
+    let hello = tls_records(&client_hello("evil.example"), 16_384);
+    assert_eq!(seen(&[at_dns.syn(100), at_dns.data(101, &hello)]), ["tls.sni evil.example"]);
+}
+
+#[test]
 fn requests_are_read_one_after_the_other_over_bodies_of_both_kinds() {
     let stream = b"POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 16\r\n\r\nGET /no HTTP/1.1\
         POST /b?u=http://x.example/ HTTP/1.1\r\nHost: B.Example:8080\r\nTransfer-Encoding: chunked\r\n\r\n\

@@ -13,6 +13,9 @@ use crate::home::{Home, Sides};
 use crate::matcher::{Found, Matcher};
 use crate::sighting::{Sighting, SightingRecord};
 
+/// Indicators remembered of one flow; of more, the first are forgotten and may give another hit.
+const KNOWN_MAX: usize = 32;
+
 /// Hits of a flow or line already given out: the same indicator seen again there only counts.
 pub(crate) type Known = Option<Box<Vec<Arc<Key>>>>;
 
@@ -94,6 +97,9 @@ impl Door {
         }
         let sides = self.sides(scene.place, &sighting);
         let key = Arc::new(Key { indicator: indicator.into(), host: sides.host, seen_in: sighting.seen_in });
+        if known.len() >= KNOWN_MAX {
+            known.swap_remove(0);
+        }
         known.push(Arc::clone(&key));
         if self.cooldowns.repeat(&key, scene.at) {
             return;

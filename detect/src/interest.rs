@@ -16,8 +16,11 @@ pub(crate) enum Reader {
     },
     Tls(tls::HelloReader),
     Http(http::RequestReader),
-    /// DNS over TCP.
-    Dns,
+    /// DNS over TCP, told by its port: the first bytes are a length, unless another protocol hides there.
+    Dns {
+        /// Nothing was read yet.
+        fresh: bool,
+    },
     /// Nothing more of interest.
     Done,
 }
@@ -62,7 +65,14 @@ impl Reader {
             let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) else { return consumed };
             match self {
                 Self::Done => return bytes.len(),
-                Self::Dns => return consumed + dns::read_stream(rest, counters, sight),
+                Self::Dns { fresh: true } if matches!(speaks(rest), Speaks::Tls | Speaks::Http) => {
+                    *self = Self::default();
+                }
+                Self::Dns { fresh } => {
+                    let read = dns::read_stream(rest, counters, sight);
+                    *fresh = *fresh && read == 0;
+                    return consumed + read;
+                }
                 Self::Unknown { passed } => match speaks(rest) {
                     Speaks::Tls => *self = Self::Tls(tls::HelloReader::default()),
                     Speaks::Http => *self = Self::Http(http::RequestReader::default()),
@@ -104,7 +114,7 @@ impl Reader {
                 request.read_partial(head, counters, sight);
                 *self = Self::default();
             }
-            Self::Dns => *self = Self::Done,
+            Self::Dns { .. } => *self = Self::Done,
             Self::Unknown { .. } | Self::Done => {}
         }
     }

@@ -7,8 +7,10 @@ mod agents;
 mod fields;
 mod words;
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
+use protocol::hit::EVIDENCE_BYTES_MAX;
 use protocol::url::Host;
 use protocol::{Observable, SeenIn, Url};
 
@@ -18,11 +20,17 @@ use fields::Role;
 
 /// Values taken from one line; the rest of a line with more is not looked at.
 const FINDINGS_MAX: usize = 512;
+/// URLs looked for in one line.
+const URLS_MAX: usize = 64;
+/// Where a value stands further back, the evidence begins this many bytes before it.
+const EVIDENCE_BEFORE: usize = EVIDENCE_BYTES_MAX / 2;
 
 /// What was found in a line.
 pub(crate) struct Scan<'a> {
     line: &'a [u8],
     findings: Vec<Finding>,
+    /// The port fields of source and destination, looked up when first needed.
+    ports: [OnceCell<Option<u16>>; 2],
 }
 
 /// A value with its place in the line.
@@ -36,7 +44,7 @@ struct Finding {
 
 impl<'a> Scan<'a> {
     pub fn of(line: &'a [u8]) -> Self {
-        let mut scan = Self { line, findings: Vec::new() };
+        let mut scan = Self { line, findings: Vec::new(), ports: Default::default() };
         let agents = agents::find(line);
         let inside_agent = |at: usize| agents.iter().any(|span| span.contains(&at));
         let urls = scan.find_urls();
@@ -66,9 +74,28 @@ impl<'a> Scan<'a> {
             if self.findings.get(..number).unwrap_or_default().iter().any(same) {
                 continue;
             }
-            let mut sighting = Sighting::new(finding.observable.clone(), finding.seen_in(), self.line);
+            let evidence = self.around(finding.at);
+            let mut sighting = Sighting::new(finding.observable.clone(), finding.seen_in(), evidence);
             sighting.port = finding.port;
             sight(sighting);
+        }
+    }
+
+    /// The line, or of a long one the part around a value.
+    fn around(&self, at: usize) -> &'a [u8] {
+        if self.line.len() <= EVIDENCE_BYTES_MAX {
+            return self.line;
+        }
+        self.line.get(at.saturating_sub(EVIDENCE_BEFORE)..).unwrap_or(self.line)
+    }
+
+    /// The port that a field of its own gives to the source or destination.
+    fn port_field(&self, role: Role) -> Option<u16> {
+        let [src, dst] = &self.ports;
+        match role {
+            Role::Src => *src.get_or_init(|| fields::port(self.line, role)),
+            Role::Dst => *dst.get_or_init(|| fields::port(self.line, role)),
+            Role::Nat | Role::Text => None,
         }
     }
 
@@ -99,6 +126,8 @@ impl<'a> Scan<'a> {
                 home.sides_of_line(inside.address(), outside.address())
             }
             (Some(inside), Some(outside)) => home.sides_of_line(outside.address(), inside.address()),
+            // A proxy or resolver names only the town's host that asked.
+            (Some(inside), None) => home.sides_of_line(inside.address(), None),
             _ => home.sides_of_line(None, None),
         }
     }
@@ -110,7 +139,7 @@ impl<'a> Scan<'a> {
     /// Finds URLs and gives back where their scheme and authority stand.
     fn find_urls(&mut self) -> Vec<std::ops::Range<usize>> {
         let mut spans = Vec::new();
-        for colon in memchr::memmem::find_iter(self.line, b"://") {
+        for colon in memchr::memmem::find_iter(self.line, b"://").take(URLS_MAX) {
             let Some((url, span)) = words::url_at(self.line, colon) else { continue };
             let role = fields::role_of(self.line, span.clone());
             match url.host() {
@@ -132,7 +161,7 @@ impl<'a> Scan<'a> {
     fn classify(&mut self, word: &[u8], at: usize) {
         if let Some((address, port)) = words::address(word, self.line, at) {
             let role = fields::role_of(self.line, at..at + word.len());
-            let port = port.or_else(|| fields::port(self.line, role));
+            let port = port.or_else(|| self.port_field(role));
             self.add(Observable::Ip(address), port, role, at);
         } else if let Some(email) = words::email(word) {
             self.add(email, None, Role::Text, at);

@@ -153,10 +153,29 @@ fn a_line_tells_who_began() {
         ("pass,out,4,tcp,60,192.0.2.9,203.0.113.5,4000,443", Outbound, "192.0.2.9", "203.0.113.5"),
         ("src=192.0.2.9 dst=192.0.2.10", Internal, "192.0.2.9", ""),
         ("nothing here about 203.0.113.5", Transit, "", ""),
+        ("squid: 192.0.2.9 TCP_MISS/200 GET http://evil.example/a", Outbound, "192.0.2.9", ""),
     ] {
         let sides = Scan::of(line.as_bytes()).sides(&home);
         let text = |address: Option<IpAddr>| address.map(|address| address.to_string()).unwrap_or_default();
         let told = (sides.direction, text(sides.host), text(sides.remote));
         assert_eq!(told, (direction, host.to_owned(), remote.to_owned()), "{line}");
     }
+}
+
+#[test]
+fn the_evidence_of_a_long_line_shows_the_value() {
+    let line = format!("{} from 203.0.113.5 {}", "x ".repeat(5000), "y ".repeat(5000));
+    let mut shown = String::new();
+    Scan::of(line.as_bytes()).sight_all(&mut |sighting| shown = protocol::hit::evidence(sighting.evidence));
+    assert!(shown.contains("from 203.0.113.5 y"), "{shown}");
+}
+
+#[test]
+fn a_line_made_to_be_slow_is_not() {
+    let began = std::time::Instant::now();
+    for piece in ["a://", "http://a.b/", "user-agent='", ")", "1.2.3.4:", "a.b-", "SRC=1.2.3.4 ", "::1-"] {
+        let line = piece.repeat(65_536 / piece.len());
+        Scan::of(line.as_bytes()).sight_all(&mut |_| {});
+    }
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }

@@ -3,8 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use protocol::url::URL_BYTES_MAX;
 use protocol::{Domain, Kind, Observable, Url};
 
+/// Marks of the sentence removed from the end of a URL.
+const TRIMMED_MAX: usize = 8;
 /// Longer words hold nothing that is looked for, apart from what their parts hold.
 const WORD_BYTES_MAX: usize = 1024;
 
@@ -186,10 +189,12 @@ pub(super) fn url_at(line: &[u8], colon: usize) -> Option<(Url, Range<usize>)> {
         return None;
     }
     let rest = line.get(start..)?;
+    let rest = rest.get(..=URL_BYTES_MAX).unwrap_or(rest);
     let end = rest.iter().position(|byte| ends_url(*byte)).unwrap_or(rest.len());
     let mut text = std::str::from_utf8(rest.get(..end)?).ok()?;
     // A closing bracket or mark at the end belongs to the sentence, unless the URL opened the bracket.
-    while let Some(last) = text.chars().next_back() {
+    for _ in 0..TRIMMED_MAX {
+        let Some(last) = text.chars().next_back() else { break };
         let belongs = match last {
             '.' | ',' | ';' | ':' | '!' | '?' | '\'' | '*' => false,
             ')' => text.matches('(').count() >= text.matches(')').count(),
