@@ -39,8 +39,9 @@ struct BundleView {
 /// The page.
 pub(super) async fn page(State(console): State<Console>, session: Session) -> Result<Response, Fault> {
     let now = console.now();
-    let read = console
-        .read(|db| Ok((stored::bundles(db, PAGE_BUNDLES)?, stored::sensors(db)?, stored::town_names(db)?)));
+    let read = console.store.look_up(|db| {
+        Ok((stored::bundles(db, PAGE_BUNDLES)?, stored::sensors(db)?, stored::town_names(db)?))
+    });
     let (bundles, sensors, towns) = read.await?;
     let towns: HashMap<String, String> = towns.into_iter().collect();
     let name = |comune: &str| towns.get(comune).map(String::as_str).unwrap_or_default();

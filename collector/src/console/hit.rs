@@ -88,7 +88,7 @@ pub(super) async fn page(
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
     let id: i64 = id.parse().map_err(|_| Fault::NotFound)?;
-    let read = console.read(move |db| {
+    let read = console.store.look_up(move |db| {
         let Some(hit) = stored::hit(db, id)? else { return Ok(None) };
         let others = stored::hits_with_value(db, &hit.row, OTHERS)?;
         let prevalence = stored::prevalence(db, &hit.row.kind, &hit.row.value)?;

@@ -96,7 +96,7 @@ pub(super) async fn page(
     let filter = query.filter(console.now())?;
     let order = query.order()?;
     let before = query.cursor()?;
-    let read = console.read(move |db| {
+    let read = console.store.look_up(move |db| {
         // The newest row is read before the list: a hit that arrives in between comes twice to the browser, which
         // knows it by its number, and not never.
         let newest = stored::newest_hit(db)?;

@@ -170,7 +170,7 @@ impl Feed {
             return Ok(());
         }
         let (filter, last, changed) = (self.filter.clone(), self.last, std::mem::take(&mut self.changed));
-        let read = self.console.read(move |db| {
+        let read = self.console.store.look_up(move |db| {
             let newest = stored::newest_hit(db)?;
             let rows = stored::hits_since(db, &filter, last, ROWS_AT_ONCE_MAX + 1)?;
             let again = changed.into_iter().map(|id| stored::hit_in(db, &filter, id));

@@ -107,7 +107,7 @@ pub(super) async fn page(
     let filter = query.filter()?;
     let after = query.cursor()?;
     let first_page = after.is_none();
-    let read = console.read(move |db| {
+    let read = console.store.look_up(move |db| {
         let origins = stored::origins(db, &filter, order, after.as_ref(), PAGE_ORIGINS + 1)?;
         Ok((origins, console_towns::town_names(db)?))
     });
@@ -169,7 +169,7 @@ async fn one(
         OriginColumn::Host => "host",
     };
     let plain = Shown::new(&address);
-    let read = console.read(move |db| {
+    let read = console.store.look_up(move |db| {
         let filter = OriginFilter {
             role: Some(role.to_owned()),
             only: Some(address.clone()),

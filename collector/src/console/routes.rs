@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use super::fault::Fault;
 use super::{bundles, fault, guard, hit, hits, live, origins, sign_in, towns};
 use crate::arrivals::Arrivals;
-use crate::store::{Connection, SqlResult, Store, StoreError, console_hits};
+use crate::store::{Store, console_hits};
 
 /// Bytes of a form: two short texts and a token.
 const FORM_BYTES_MAX: usize = 8 << 10;

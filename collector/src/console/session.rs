@@ -80,7 +80,7 @@ pub(super) async fn of(console: &Console, headers: &HeaderMap) -> Result<Option<
 /// The stored session when it has not ended; does not count as use.
 pub(super) async fn alive(console: &Console, token_sha256: &str) -> Result<Option<SessionRow>, Fault> {
     let wanted = token_sha256.to_owned();
-    let row = console.read(move |db| console_accounts::session(db, &wanted)).await?;
+    let row = console.store.look_up(move |db| console_accounts::session(db, &wanted)).await?;
     let now = console.now();
     Ok(row.filter(|row| now < row.expires_at && row.last_used_at >= idle_since(now)))
 }

@@ -171,7 +171,7 @@ fn own_path(wanted: &str) -> &str {
 /// Takes as long for an unknown name as for a known one.
 async fn verified(console: &Console, name: Option<&OperatorName>, password: String) -> Result<bool, Fault> {
     let wanted = name.map(|name| name.as_str().to_owned()).unwrap_or_default();
-    let hash = console.read(move |db| stored::password_hash(db, &wanted)).await?;
+    let hash = console.store.look_up(move |db| stored::password_hash(db, &wanted)).await?;
     let permit = Arc::clone(&console.verifications).acquire_owned().await;
     let permit = permit.map_err(|_| Fault::Broken("no more verifications"))?;
     let stand_in = Arc::clone(&console.stand_in);

@@ -119,7 +119,7 @@ const REVOKED: Marked =
 /// The page.
 pub(super) async fn page(State(console): State<Console>, session: Session) -> Result<Response, Fault> {
     let now = console.now();
-    let read = console.read(move |db| {
+    let read = console.store.look_up(move |db| {
         Ok((
             stored::towns(db, now.saturating_sub(DAY_MICROS))?,
             stored::sensors(db)?,

@@ -3,6 +3,8 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
+use super::{Store, StoreError};
+
 /// Which hits to list; absent parts let everything through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HitFilter {
@@ -113,6 +115,16 @@ pub(crate) struct Prevalence {
     pub first_at: Option<i64>,
     /// Last seen, when it ever was.
     pub last_at: Option<i64>,
+}
+
+impl Store {
+    /// Reads for a page of the console.
+    pub(crate) async fn look_up<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.read(move |db| Ok(f(db)?)).await
+    }
 }
 
 const COLUMNS: &str = "h.id, h.comune, c.name, h.at, h.last_at, h.received_at, h.count, h.direction, h.kind, \
