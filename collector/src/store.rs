@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::folders::give_to_owner_of_folder;
 
 // What readers and writers elsewhere hand through to the functions of this folder.
-pub(crate) use rusqlite::{Connection, Result as SqlResult, Transaction};
+pub(crate) use rusqlite::{Connection, Transaction};
 
 pub(crate) mod audit;
 pub(crate) mod bundles;
@@ -133,9 +133,10 @@ impl Store {
     /// # Errors
     /// When there is none, it is newer than this program, or the disk fails.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if !path.exists() {
-            return Err(StoreError::Missing(path.into()));
-        }
+        std::fs::metadata(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => StoreError::NotWritable(path.into()),
+            _ => StoreError::Missing(path.into()),
+        })?;
         let migrated = connect(path).and_then(|mut writer| {
             schema::migrate(&mut writer, path)?;
             Ok(writer)

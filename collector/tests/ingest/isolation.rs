@@ -20,6 +20,17 @@ async fn two_towns_with_the_same_hit_have_one_each_and_cannot_touch_the_others()
         hits.iter().map(|hit| (hit["comune"].as_str().unwrap(), hit["count"].as_u64().unwrap())).collect();
     assert_eq!(seen, [("borgo-chiaro", 1), ("valle-scura", 99)]);
     assert_eq!(collector.ok(&["hits", "--json", "--comune", "Valle Scura"]).lines().count(), 1);
+    for (filter, found) in [
+        (["--comune", "valle-scura"], 1),
+        (["--comune", "Nowhere"], 0),
+        (["--kind", "domain"], 2),
+        (["--kind", "ip"], 0),
+        (["--value", "evil.example"], 2),
+        (["--value", "good.example"], 0),
+    ] {
+        let lines = collector.ok(&["hits", "--json", filter[0], filter[1]]);
+        assert_eq!(lines.lines().count(), found, "{filter:?}");
+    }
     assert_eq!(collector.count("SELECT count(DISTINCT comune) FROM origin"), 2);
 }
 

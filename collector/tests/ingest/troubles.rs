@@ -104,3 +104,22 @@ async fn one_certificate_cannot_take_everybodys_place() {
     open.abort_all();
     collector.wait_for_line("too many connections with this certificate").await;
 }
+
+#[tokio::test]
+async fn strangers_from_one_address_have_few_places() {
+    let mut collector = Collector::start().await;
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        // Who opens no stream waits for its end, at the cost of a place.
+        open.push(connect(&collector, protocol::ALPN_ENROL, None).await.unwrap());
+    }
+    let refused = connect(&collector, protocol::ALPN_ENROL, None).await.unwrap_err();
+    assert!(refused.to_string().contains("refused"), "{refused}");
+    collector.wait_for_line("too many connections at once").await;
+    drop(open);
+    let end = tokio::time::Instant::now() + crate::process::DEADLINE;
+    while connect(&collector, protocol::ALPN_ENROL, None).await.is_err() {
+        assert!(tokio::time::Instant::now() < end, "the places were not given back");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
