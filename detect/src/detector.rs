@@ -121,9 +121,8 @@ impl Detector {
         let bytes = line.bytes.get(..LINE_BYTES_MAX).unwrap_or(line.bytes);
         self.counters.lines_cut += u64::from(bytes.len() < line.bytes.len());
         let scan = line::Scan::of(bytes);
-        let sides = scan.sides(self.door.home());
         let mut known: Known = None;
-        let place = Where::Line { line: line.number, offset: line.offset, sides };
+        let place = Where::Line { line: line.number, offset: line.offset, scan: &scan };
         let mut scene = Scene { at, place, known: &mut known };
         scan.sight_all(&mut |sighting| self.door.sight(&mut scene, sighting));
     }

@@ -10,6 +10,7 @@ use protocol::{Direction, Flow, Hit, HitId, Observable, Place, SeenIn, Timestamp
 use crate::cooldown::{Cooldowns, Key};
 use crate::counters::Counters;
 use crate::home::{Home, Sides};
+use crate::line::Scan;
 use crate::matcher::{Found, Matcher};
 use crate::sighting::{Sighting, SightingRecord};
 
@@ -22,15 +23,15 @@ pub(crate) type Known = Option<Box<Vec<Arc<Key>>>>;
 /// Where and when something is seen.
 pub(crate) struct Scene<'a> {
     pub at: Timestamp,
-    pub place: Where,
+    pub place: Where<'a>,
     pub known: &'a mut Known,
 }
 
-/// A flow, or a line with what its fields say about the sides.
+/// A flow, or a line with what was found in it.
 #[derive(Clone, Copy)]
-pub(crate) enum Where {
+pub(crate) enum Where<'a> {
     Flow(Flow),
-    Line { line: u64, offset: Option<u64>, sides: Sides },
+    Line { line: u64, offset: Option<u64>, scan: &'a Scan<'a> },
 }
 
 /// Compares sightings, or gives them out when it only observes.
@@ -57,10 +58,6 @@ impl Door {
 
     pub fn set_matcher(&mut self, matcher: Arc<Matcher>) {
         self.matcher = Some(matcher);
-    }
-
-    pub fn home(&self) -> &Home {
-        &self.home
     }
 
     /// Takes one sighting.
@@ -127,10 +124,10 @@ impl Door {
     }
 
     /// Sides of the flow or line. A resolver or relay only carries the value: it is no party to it.
-    fn sides(&self, place: Where, sighting: &Sighting<'_>) -> Sides {
+    fn sides(&self, place: Where<'_>, sighting: &Sighting<'_>) -> Sides {
         let mut sides = match place {
             Where::Flow(flow) => self.home.sides(flow.src, flow.dst),
-            Where::Line { sides, .. } => sides,
+            Where::Line { scan, .. } => scan.sides(&self.home),
         };
         let carried = matches!(
             sighting.seen_in,
@@ -152,7 +149,7 @@ fn seen_address(observable: &Observable) -> Option<IpAddr> {
     }
 }
 
-impl Where {
+impl Where<'_> {
     fn to_place(self) -> Place {
         match self {
             Self::Flow(flow) => Place::Flow { flow },

@@ -39,9 +39,31 @@ pub(super) fn each(line: &[u8], mut call: impl FnMut(&[u8], usize)) {
 }
 
 fn is_word_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'.' | b':' | b'-' | b'_' | b'@' | b'+' | b'%')
-        || byte >= 0x80
+    WORD_BYTES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+const WORD_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::indexing_slicing, reason = "computed when compiling")]
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        {
+            table[byte] = matches!(
+                byte as u8,
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.' | b':' | b'-' | b'_' | b'@' | b'+' | b'%' | 0x80..
+            );
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// Whether a word can hold a value: all have a dot, two colons, or the length of a hash.
+fn is_worth_a_look(word: &[u8]) -> bool {
+    word.len() >= 32
+        || memchr::memchr(b'.', word).is_some()
+        || memchr::memchr_iter(b':', word).nth(1).is_some()
 }
 
 /// Punctuation around a word is none of it, apart from the colons of `::1` and `fe80::`.
@@ -70,8 +92,8 @@ fn call_trimmed(line: &[u8], span: Range<usize>, call: &mut impl FnMut(&[u8], us
         }
         word = rest;
     }
-    // The shortest value is `::1`; a value has a dot, a colon or many digits.
-    if word.len() >= 3 && word.len() <= WORD_BYTES_MAX {
+    // The shortest value is `::1`.
+    if word.len() >= 3 && word.len() <= WORD_BYTES_MAX && is_worth_a_look(word) {
         call(word, at);
     }
 }
@@ -174,10 +196,14 @@ pub(super) fn domain(word: &[u8], line: &[u8], at: usize) -> Option<Domain> {
     let after = line.get(at + word.len());
     let in_path =
         matches!(before, Some(b'/' | b'\\')) && !line.get(..at).is_some_and(|line| line.ends_with(b"//"));
-    if in_path || after == Some(&b'(') || FILE_ENDINGS.contains(&last.to_ascii_lowercase().as_str()) {
+    if in_path || after == Some(&b'(') || is_file_ending(last) {
         return None;
     }
     Domain::parse(text).ok()
+}
+
+fn is_file_ending(last: &str) -> bool {
+    FILE_ENDINGS.iter().any(|ending| last.eq_ignore_ascii_case(ending))
 }
 
 /// The URL around `://` at `colon`, and where its scheme and authority stand.
