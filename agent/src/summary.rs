@@ -1,6 +1,6 @@
 //! Inputs one after the other, with progress on a terminal and a summary on standard error.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -97,8 +97,11 @@ fn name_of(path: &Path) -> String {
     if path == Path::new(STDIN) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// Bytes, rate and remaining time; nothing when standard error is no terminal.
+/// Bytes, rate and remaining time; nothing when standard error is no terminal, or when the data goes to the same one.
 fn progress_bar(name: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() || io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
     if let Ok(style) =
         ProgressStyle::with_template("{prefix} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left {wide_bar}")
