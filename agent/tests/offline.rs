@@ -1,5 +1,7 @@
 //! `replay` and `observe` as scripts call them: the real program, made captures and logs.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
