@@ -174,10 +174,6 @@ impl Revoke {
     pub async fn run(self, config: &Config) -> anyhow::Result<()> {
         let store = open_store(config)?;
         let asked = self.agent.trim().to_ascii_lowercase();
-        ensure!(
-            asked.len() >= 8 || asked.contains(|c: char| !c.is_ascii_hexdigit()),
-            "write at least 8 digits"
-        );
         let found = sensors::identities(&store, asked).await?;
         let identity = match found.as_slice() {
             [identity] => identity.clone(),

@@ -247,13 +247,15 @@ pub(crate) async fn revoke(store: &Store, identity: String, reason: String) -> R
         .await
 }
 
-/// Identities that begin as asked: a sensor by its identifier or the beginning of it, a desk by its name.
+/// Identities that begin as asked: a sensor by its identifier or its first eight or more digits, a desk by
+/// its name.
 pub(crate) async fn identities(store: &Store, asked: String) -> Result<Vec<String>, StoreError> {
     store
         .read(move |connection| {
             let mut statement = connection.prepare(
                 "SELECT DISTINCT identity FROM certificate
-                 WHERE substr(agent, 1, length(?1)) = ?1 OR identity = 'urn:vedetta:desk:' || ?1
+                 WHERE (length(?1) >= 8 AND substr(agent, 1, length(?1)) = ?1)
+                    OR identity = 'urn:vedetta:desk:' || ?1
                  ORDER BY identity",
             )?;
             let rows = statement.query_map([asked], |row| row.get(0))?;

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::process::Collector;
 use crate::refusals::admitted_desk;
-use crate::sensor::{Credentials, Live, Sensor, connect, read, write};
+use crate::sensor::{Credentials, Live, Sensor, connect, read, refused, write};
 
 struct Push {
     _connection: Connection,
@@ -144,7 +144,7 @@ async fn an_altered_or_older_repository_is_refused_and_the_one_before_stays() {
 }
 
 #[tokio::test]
-async fn another_coscs_repository_is_refused() {
+async fn another_coscs_repository_and_a_revoked_desk_are_refused() {
     let mut collector = Collector::start().await;
     let desk = admitted_desk(&collector);
     collector.cosc = crate::repository::SignedRepository::new();
@@ -153,6 +153,10 @@ async fn another_coscs_repository_is_refused() {
     let PushReply::Refused { reason } = reply else { panic!("{reply:?}") };
     assert!(reason.contains("signature"), "{reason}");
     assert!(!collector.state("repository").exists());
+    collector.ok(&["revoke", "cosc-esempio", "--reason", "desk moved"]);
+    let (code, sentence) = refused(connect(&collector, ALPN_PUSH, Some(&desk)).await).await;
+    assert_eq!(code, 3);
+    assert!(sentence.contains("desk moved"), "{sentence}");
 }
 
 #[tokio::test]

@@ -37,6 +37,16 @@ pub async fn connect(
     alpn: &[u8],
     credentials: Option<&Credentials>,
 ) -> Result<Connection, ConnectionError> {
+    connect_from("127.0.0.1:0", collector, alpn, credentials).await
+}
+
+/// The same from another address of this machine.
+pub async fn connect_from(
+    local: &str,
+    collector: &Collector,
+    alpn: &[u8],
+    credentials: Option<&Credentials>,
+) -> Result<Connection, ConnectionError> {
     let mut roots = RootCertStore::empty();
     roots.add(authority(collector)).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -54,7 +64,7 @@ pub async fn connect(
     };
     tls.alpn_protocols = vec![alpn.to_vec()];
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = Endpoint::client(local.parse().unwrap()).unwrap();
     endpoint.connect_with(config, collector.ingest, COLLECTOR_SERVER_NAME).unwrap().await
 }
 

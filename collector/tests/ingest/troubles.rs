@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::process::Collector;
-use crate::sensor::{Sensor, connect, refused};
+use crate::sensor::{Sensor, connect, connect_from, refused};
 
 fn check(collector: &Collector, arguments: &[&str], code: i32, sentence: &str) {
     let output = collector.output(arguments);
@@ -116,6 +116,11 @@ async fn strangers_from_one_address_have_few_places() {
     let refused = connect(&collector, protocol::ALPN_ENROL, None).await.unwrap_err();
     assert!(refused.to_string().contains("refused"), "{refused}");
     collector.wait_for_line("too many connections at once").await;
+    // Others have their places; from the sixty-fifth on they prove their address first.
+    for number in 0..40 {
+        let local = format!("127.0.0.{}:0", 2 + number % 2);
+        open.push(connect_from(&local, &collector, protocol::ALPN_ENROL, None).await.unwrap());
+    }
     drop(open);
     let end = tokio::time::Instant::now() + crate::process::DEADLINE;
     while connect(&collector, protocol::ALPN_ENROL, None).await.is_err() {
