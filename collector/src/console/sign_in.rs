@@ -218,15 +218,15 @@ impl Attempt {
         Ok(Some(wait.await?).filter(|wait| *wait > 0))
     }
 
-    /// Records a refusal of an operator that exists; what is typed elsewhere as a name may be a password.
+    /// Records a refusal, under the name only when an operator has it: what else is typed there may be a password.
+    /// Either way one row is written, so that the answer takes as long.
     async fn refused(&self, console: &Console) -> Result<(), Fault> {
-        let Some(name) = self.name.clone() else { return Ok(()) };
+        let name = self.name.clone();
         let address = self.address.to_string();
         let recorded = console.store.write(move |db| {
-            if stored::password_hash(db, name.as_str())?.is_some() {
-                audit::record(db, name.as_str(), "sign-in refused", &address)?;
-            }
-            Ok(())
+            let name = name.as_ref().map_or("", OperatorName::as_str);
+            let known = stored::password_hash(db, name)?.is_some();
+            audit::record(db, if known { name } else { "unknown" }, "sign-in refused", &address)
         });
         Ok(recorded.await?)
     }
