@@ -5,8 +5,9 @@ use std::fs::{self, File};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -18,6 +19,9 @@ use crate::sources::Stopper;
 
 /// How often the threads are looked at.
 const LOOK_MILLISECONDS: u16 = 500;
+
+/// An agent that was killed holds its lock for as long as the system takes to clear it away.
+const LOCK_SECONDS_MAX: Duration = Duration::from_secs(3);
 
 /// A stage's thread.
 pub type Stage = JoinHandle<anyhow::Result<()>>;
@@ -60,12 +64,19 @@ pub fn lock(state_dir: &Path) -> anyhow::Result<Flock<File>> {
     let file = File::create(&path).with_context(|| {
         format!("{} cannot be written; give the folder to the agent's user", path.display())
     })?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        anyhow!(
-            "another vedetta-agent uses {}; stop it first (systemctl stop vedetta-agent)",
-            state_dir.display()
-        )
-    })
+    let deadline = Instant::now() + LOCK_SECONDS_MAX;
+    let mut file = file;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((file, _)) if Instant::now() < deadline => file,
+            Err(_) => bail!(
+                "another vedetta-agent uses {}; stop it first (systemctl stop vedetta-agent)",
+                state_dir.display()
+            ),
+        };
+        std::thread::sleep(LOCK_SECONDS_MAX / 20);
+    }
 }
 
 /// Interfaces and logs, each with what stops it.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use super::verify::{Refusal, Repository, verify};
+use super::verify::{Refusal, Repository, Verified, verify};
 use crate::clock;
 use crate::published::Published;
 use crate::sources::MatcherInForce;
@@ -150,6 +150,10 @@ impl BundleStore {
     /// Why it is not taken; what is in force stays.
     pub async fn fetch(&self, repository: Repository) -> Result<Option<Fetched>, NotTaken> {
         let verified = verify(repository, &self.cosc_root, &self.folder.join("tuf"), &self.folder).await?;
+        self.judge(verified)
+    }
+
+    fn judge(&self, verified: Verified) -> Result<Option<Fetched>, NotTaken> {
         let in_force = self.serial();
         if verified.serial < in_force {
             return Err(NotTaken::Older { offered: verified.serial, in_force });
@@ -194,6 +198,7 @@ impl BundleStore {
 }
 
 /// A bundle that is verified and not in force yet.
+#[derive(Debug)]
 pub struct Fetched {
     record: InForce,
 }
@@ -282,5 +287,103 @@ fn remove_others(folder: &Path, kept: &str) {
         if is_bundle && let Err(error) = fs::remove_file(entry.path()) {
             warn!(path = %entry.path().display(), %error, "an old bundle cannot be removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::bundle::BUNDLE_FORMAT;
+    use protocol::repository::bundle_target;
+    use protocol::{BundleHeader, BundleWriter, Indicator, LookFor};
+
+    const ROOT: &[u8] = b"{}";
+
+    /// A bundle in the folder, as `verify` leaves it.
+    fn verified(folder: &Path, serial: u64, values: &[&str]) -> Verified {
+        let bundle = folder.join(bundle_target(Serial(serial)));
+        let header = BundleHeader {
+            vedetta_bundle: BUNDLE_FORMAT,
+            serial: Serial(serial),
+            created: Timestamp::default(),
+            issuer: "cosc-esempio".into(),
+            indicators: 0,
+        };
+        let indicators =
+            values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap())).collect();
+        let header = BundleWriter::write_all(File::create(&bundle).unwrap(), indicators, header).unwrap();
+        Verified { serial: Serial(serial), header, bundle, root: ROOT.to_vec() }
+    }
+
+    fn open(folder: &Path, root: &[u8]) -> (BundleStore, usize) {
+        let store = BundleStore::open(folder, root.to_vec()).unwrap();
+        let indicators = store.matcher().load().len();
+        (store, indicators)
+    }
+
+    async fn put_in_force(store: &BundleStore, serial: u64, values: &[&str]) {
+        let fetched = store.judge(verified(&store.folder, serial, values)).unwrap().unwrap();
+        store.apply(fetched).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_restart_looks_for_the_same_things() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, none) = open(folder.path(), ROOT);
+        assert_eq!((store.serial(), none), (Serial(0), 0));
+        put_in_force(&store, 3, &["evil.example"]).await;
+        put_in_force(&store, 4, &["evil.example", "203.0.113.5"]).await;
+        let (again, indicators) = open(folder.path(), ROOT);
+        assert_eq!((again.serial(), indicators), (Serial(4), 2));
+        assert!(!folder.path().join(bundle_target(Serial(3))).exists(), "the old bundle takes space");
+    }
+
+    #[tokio::test]
+    async fn a_serial_never_goes_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = open(folder.path(), ROOT);
+        put_in_force(&store, 4, &["evil.example"]).await;
+        let refused = store.judge(verified(folder.path(), 3, &["203.0.113.5"]));
+        assert!(matches!(refused, Err(NotTaken::Older { offered: Serial(3), in_force: Serial(4) })));
+        assert!(store.judge(verified(folder.path(), 4, &["evil.example"])).unwrap().is_none());
+        assert_eq!(store.matcher().load().serial(), Serial(4));
+    }
+
+    #[tokio::test]
+    async fn a_bundle_that_was_altered_on_disk_is_not_put_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = open(folder.path(), ROOT);
+        put_in_force(&store, 4, &["evil.example"]).await;
+        verified(folder.path(), 4, &["other.example"]);
+        let (altered, indicators) = open(folder.path(), ROOT);
+        assert_eq!((altered.serial(), indicators), (Serial(0), 0));
+    }
+
+    #[tokio::test]
+    async fn a_bundle_of_another_cosc_does_not_count_after_an_enrolment_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = open(folder.path(), ROOT);
+        put_in_force(&store, 4, &["evil.example"]).await;
+        let (elsewhere, indicators) = open(folder.path(), b"{\"other\":1}");
+        assert_eq!((elsewhere.serial(), indicators), (Serial(0), 0));
+        put_in_force(&elsewhere, 1, &["203.0.113.5"]).await;
+        assert_eq!(elsewhere.serial(), Serial(1));
+    }
+
+    #[test]
+    fn a_record_that_leads_out_of_the_folder_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = InForce {
+            serial: Serial(9),
+            indicators: 1,
+            issuer: String::new(),
+            created: Timestamp::default(),
+            verified_at: Timestamp::default(),
+            file: "../bundle-9.jsonl.zst".into(),
+            sha256: String::new(),
+            root_sha256: hex(&Sha256::digest(ROOT)),
+        };
+        write_record(folder.path(), &record).unwrap();
+        assert_eq!(read_record(folder.path()), None);
     }
 }

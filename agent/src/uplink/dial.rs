@@ -141,7 +141,8 @@ impl Trouble {
             }
             other => plain(&other.to_string()),
         };
-        if reason.contains("UnknownIssuer") || reason.contains("NotValidForName") {
+        // Authorities of the same name are told apart by their signature only.
+        if ["UnknownIssuer", "BadSignature", "NotValidForName"].iter().any(|word| reason.contains(word)) {
             return Self::OtherAuthority { address };
         }
         if reason.contains("Expired") || reason.contains("NotValidYet") || reason.contains("expired") {

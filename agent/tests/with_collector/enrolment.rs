@@ -1,0 +1,82 @@
+//! `enrol` against a real QUIC server: the key stays here, the code's authority and root are believed, nothing else.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use crate::peer::{AGENT, Authority, Peer, Store, state_dir};
+use protocol::enrolment::EnrolmentCode;
+use vedetta_agent::config::Config;
+use vedetta_agent::enrol;
+use vedetta_agent::identity::Identity;
+
+fn config(state: &Path) -> Config {
+    let text = format!("state_dir = {state:?}\n[capture]\ninterfaces = [\"lan0\"]\n");
+    Config::parse(&text, Path::new("agent.toml")).unwrap()
+}
+
+fn world() -> (tempfile::TempDir, std::path::PathBuf, Arc<Authority>, Peer) {
+    let (folder, state) = state_dir();
+    let authority = Arc::new(Authority::new());
+    let peer = Peer::start(&authority, "127.0.0.1:0", Arc::new(Mutex::new(Store::default())));
+    (folder, state, authority, peer)
+}
+
+/// Enrolment fails with these words and leaves no identity.
+fn check_refused(state: &Path, code: &EnrolmentCode, words: &str) {
+    let error = enrol::run(&config(state), &code.to_string(), false).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains(words), "{error:?} does not say {words:?}");
+    assert!(Identity::read(state).is_err(), "an identity was left");
+    assert!(!state.join("identity.new").exists(), "a draft was left");
+}
+
+#[test]
+fn a_code_becomes_an_identity_once() {
+    let (_folder, state, authority, peer) = world();
+    let code = peer.code(&authority).to_string();
+    enrol::run(&config(&state), &code, false).unwrap();
+    let identity = Identity::read(&state).unwrap();
+    assert_eq!(identity.enrolment.agent, AGENT);
+    assert_eq!(identity.enrolment.comune, "Borgo Chiaro");
+    assert_eq!(identity.enrolment.addresses, ["collector.example:4740"]);
+    assert_eq!(identity.authority_pem.trim(), authority.pem().trim());
+    assert!(identity.key_pem.contains("PRIVATE KEY"));
+
+    let again = enrol::run(&config(&state), &code, false).unwrap_err().to_string();
+    assert!(again.contains("--replace"), "{again}");
+    enrol::run(&config(&state), &code, true).unwrap();
+    assert_ne!(Identity::read(&state).unwrap().key_pem, identity.key_pem);
+}
+
+#[test]
+fn another_authority_than_the_codes_is_not_believed() {
+    let (_folder, state, _, peer) = world();
+    check_refused(&state, &peer.code(&Authority::new()), "authority pinned at enrolment");
+}
+
+#[test]
+fn another_cosc_root_than_the_codes_is_not_believed() {
+    let (_folder, state, authority, peer) = world();
+    peer.mood.other_root.store(true, Ordering::Relaxed);
+    check_refused(&state, &peer.code(&authority), "another COSC root");
+}
+
+#[test]
+fn refused_codes_say_why() {
+    let (_folder, state, authority, peer) = world();
+    let unknown = EnrolmentCode { secret: [0; 16], ..peer.code(&authority) };
+    check_refused(&state, &unknown, "does not know this code");
+    peer.mood.used.store(true, Ordering::Relaxed);
+    check_refused(&state, &peer.code(&authority), "used already");
+    let mistyped = enrol::run(&config(&state), "VEDETTA1-abc", false).unwrap_err().to_string();
+    assert!(mistyped.contains("copy it again"), "{mistyped}");
+}
+
+#[test]
+fn a_collector_that_is_not_there_leaves_the_code_unused() {
+    let (_folder, state, authority, peer) = world();
+    let code = peer.code(&authority);
+    peer.stop();
+    check_refused(&state, &code, "The code was not used");
+}
