@@ -9,6 +9,7 @@ mod words;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use protocol::hit::EVIDENCE_BYTES_MAX;
 use protocol::url::Host;
@@ -137,24 +138,32 @@ impl<'a> Scan<'a> {
     }
 
     /// Finds URLs and gives back where their scheme and authority stand.
-    fn find_urls(&mut self) -> Vec<std::ops::Range<usize>> {
+    fn find_urls(&mut self) -> Vec<Range<usize>> {
         let mut spans = Vec::new();
-        for colon in memchr::memmem::find_iter(self.line, b"://").take(URLS_MAX) {
-            let Some((url, span)) = words::url_at(self.line, colon) else { continue };
-            let role = fields::role_of(self.line, span.clone());
-            match url.host() {
-                Some(Host::Ip(address)) => {
-                    self.add(Observable::Ip(address.to_canonical()), port_of(&url), role, span.start);
+        for scheme_end in words::SCHEME_ENDS {
+            for colon in memchr::memmem::find_iter(self.line, scheme_end).take(URLS_MAX) {
+                if let Some((url, span)) = words::url_at(self.line, colon, scheme_end) {
+                    self.add_url(url, span.clone());
+                    spans.push(span);
                 }
-                Some(Host::Domain(domain)) if domain.as_str().contains('.') => {
-                    self.add(Observable::Domain(domain), None, Role::Text, span.start);
-                }
-                _ => {}
             }
-            self.add(Observable::Url(url), None, Role::Text, span.start);
-            spans.push(span);
         }
         spans
+    }
+
+    fn add_url(&mut self, url: Url, span: Range<usize>) {
+        let at = span.start;
+        match url.host() {
+            Some(Host::Ip(address)) => {
+                let role = fields::role_of(self.line, span);
+                self.add(Observable::Ip(address.to_canonical()), port_of(&url), role, at);
+            }
+            Some(Host::Domain(domain)) if domain.as_str().contains('.') => {
+                self.add(Observable::Domain(domain), None, Role::Text, at);
+            }
+            _ => {}
+        }
+        self.add(Observable::Url(url), None, Role::Text, at);
     }
 
     /// Decides what a word is; one that joins several values with colons or dashes is taken apart.

@@ -103,6 +103,14 @@ fn urls_give_their_host_as_well() {
 }
 
 #[test]
+fn urls_with_escaped_slashes_are_urls() {
+    check(
+        r#"{"url":"http:\/\/evil.example:81\/a\/b?c=1","n":"x\ny"}"#,
+        &["log.url http://evil.example:81/a/b?c=1", "log.domain evil.example"],
+    );
+}
+
+#[test]
 fn names_hashes_and_mail_addresses_are_found_and_file_names_are_not() {
     check("query[A] Evil.Example from 10.0.0.4", &["log.domain evil.example", "log.src 10.0.0.4"]);
     check("opened /var/www/index.php and /srv/evil.example/a with foo.bar()", &[]);

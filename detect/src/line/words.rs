@@ -206,8 +206,11 @@ fn is_file_ending(last: &str) -> bool {
     FILE_ENDINGS.iter().any(|ending| last.eq_ignore_ascii_case(ending))
 }
 
-/// The URL around `://` at `colon`, and where its scheme and authority stand.
-pub(super) fn url_at(line: &[u8], colon: usize) -> Option<(Url, Range<usize>)> {
+/// What stands between scheme and authority; the second is how JSON encoders of PHP write it.
+pub(super) const SCHEME_ENDS: [&str; 2] = ["://", ":\\/\\/"];
+
+/// The URL around the scheme's end at `colon`, and where its scheme and authority stand.
+pub(super) fn url_at(line: &[u8], colon: usize, scheme_end: &str) -> Option<(Url, Range<usize>)> {
     let before = line.get(..colon)?;
     let letters = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let start = colon - letters;
@@ -216,9 +219,23 @@ pub(super) fn url_at(line: &[u8], colon: usize) -> Option<(Url, Range<usize>)> {
     }
     let rest = line.get(start..)?;
     let rest = rest.get(..=URL_BYTES_MAX).unwrap_or(rest);
-    let end = rest.iter().position(|byte| ends_url(*byte)).unwrap_or(rest.len());
-    let mut text = std::str::from_utf8(rest.get(..end)?).ok()?;
-    // A closing bracket or mark at the end belongs to the sentence, unless the URL opened the bracket.
+    let escaped = scheme_end != "://";
+    let ends = |byte: &u8| ends_url(*byte) && !(escaped && *byte == b'\\');
+    let end = rest.iter().position(ends).unwrap_or(rest.len());
+    let text = std::str::from_utf8(rest.get(..end)?).ok()?;
+    let authority = letters + scheme_end.len();
+    let path = text.get(authority..)?.find(['/', '?', '#', '\\']).map_or(text.len(), |at| authority + at);
+    let url = if escaped {
+        let plain = text.replace("\\/", "/");
+        Url::parse(trim_sentence(plain.split('\\').next()?)?).ok()?
+    } else {
+        Url::parse(trim_sentence(text)?).ok()?
+    };
+    Some((url, start..start + path))
+}
+
+/// A closing bracket or mark at the end belongs to the sentence, unless the URL opened the bracket.
+fn trim_sentence(mut text: &str) -> Option<&str> {
     for _ in 0..TRIMMED_MAX {
         let Some(last) = text.chars().next_back() else { break };
         let belongs = match last {
@@ -232,10 +249,7 @@ pub(super) fn url_at(line: &[u8], colon: usize) -> Option<(Url, Range<usize>)> {
         }
         text = text.get(..text.len() - last.len_utf8())?;
     }
-    let url = Url::parse(text).ok()?;
-    let authority = letters + 3;
-    let path = text.get(authority..)?.find(['/', '?', '#']).map_or(text.len(), |at| authority + at);
-    Some((url, start..start + path))
+    Some(text)
 }
 
 fn ends_url(byte: u8) -> bool {
