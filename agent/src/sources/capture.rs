@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use detect::{Detector, DetectorConfig, Link, Matcher};
+use nix::net::if_::InterfaceFlags;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use pcap::{Active, Capture, Device};
+use pcap::{Active, Capture};
 use protocol::Timestamp;
 use protocol::message::{Loss, LossReason};
 use tracing::{info, warn};
@@ -154,24 +155,37 @@ fn explain(interface: &str, error: &pcap::Error) -> CaptureError {
     if reason.contains("ermission") || reason.contains("not permitted") {
         return CaptureError::Permission { interface };
     }
-    let devices: Vec<String> =
-        Device::list().unwrap_or_default().into_iter().map(|device| device.name).collect();
-    let known = std::path::Path::new("/sys/class/net").join(&interface).exists();
-    if !known && !devices.contains(&interface) {
-        return CaptureError::Missing { interface, present: present_interfaces() };
+    match links().into_iter().find(|link| link.name == interface) {
+        None => CaptureError::Missing { interface, present: present_interfaces() },
+        Some(link) if !link.is_up => CaptureError::Down { interface },
+        Some(_) => CaptureError::Other { interface, reason },
     }
-    if reason.contains("not up") || reason.contains("down") {
-        return CaptureError::Down { interface };
-    }
-    CaptureError::Other { interface, reason }
 }
 
 fn present_interfaces() -> String {
-    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = links().into_iter().map(|link| link.name).collect();
+    if names.is_empty() {
+        return "none".into();
+    }
     names.sort();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
+    names.join(", ")
+}
+
+struct NetworkLink {
+    name: String,
+    is_up: bool,
+}
+
+/// The interfaces of this network namespace.
+fn links() -> Vec<NetworkLink> {
+    let mut links: Vec<NetworkLink> = Vec::new();
+    for address in nix::ifaddrs::getifaddrs().into_iter().flatten() {
+        if links.iter().all(|link| link.name != address.interface_name) {
+            let is_up = address.flags.contains(InterfaceFlags::IFF_UP);
+            links.push(NetworkLink { name: address.interface_name, is_up });
+        }
+    }
+    links
 }
 
 #[derive(Default)]
@@ -241,18 +255,29 @@ impl Worker {
             match self.read_frames(&mut opened) {
                 Ok(0) => self.wait(&opened),
                 Ok(frames) => self.meter.count_read(frames),
-                Err(error) => return Ended::Interface(explain_loss(&self.interface, &error)),
+                Err(error) => return Ended::Interface(explain(&self.interface, &error)),
             }
             if statistics_at.elapsed() >= STATISTICS_EVERY {
                 statistics_at = Instant::now();
                 self.detector.handle_timeout(clock::now());
                 self.count_drops(&mut opened);
+                self.look_at_link();
             }
             self.hand_on();
             if loss_at.elapsed() >= LOSS_EVERY {
                 loss_at = Instant::now();
                 self.report_drops();
             }
+        }
+    }
+
+    /// libpcap goes on reading an interface that is down, and reads nothing.
+    fn look_at_link(&mut self) {
+        match links().into_iter().find(|link| link.name == self.interface) {
+            Some(link) if link.is_up => drop(self.meter.set_trouble("")),
+            Some(_) => self.report(&CaptureError::Down { interface: self.interface.clone() }),
+            // The next read says so.
+            None => {}
         }
     }
 
@@ -317,16 +342,6 @@ impl Worker {
     }
 }
 
-/// An interface that was read and is no more.
-fn explain_loss(interface: &str, error: &pcap::Error) -> CaptureError {
-    match explain(interface, error) {
-        CaptureError::Other { interface, reason } if reason.contains("disappeared") => {
-            CaptureError::Missing { interface, present: present_interfaces() }
-        }
-        explained => explained,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +358,5 @@ mod tests {
             "lo: You don't have permission to capture on that device (socket: Operation not permitted)",
         );
         assert!(denied.contains("setcap cap_net_raw+ep"), "{denied}");
-        assert!(told("lo", "lo: That device is not up").contains("ip link set lo up"));
     }
 }

@@ -1,0 +1,178 @@
+//! The log worker with its spool and its state: over restarts, rotation and a lost state every line's hit is
+//! on disk once.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use detect::{DetectorConfig, Matcher};
+use protocol::message::Record;
+use protocol::{Hit, Indicator, LookFor, Serial};
+use vedetta_agent::config::SpoolConfig;
+use vedetta_agent::published::Published;
+use vedetta_agent::sources::tail::{self, TailParts};
+use vedetta_agent::sources::{self, Board, Stopper};
+use vedetta_agent::spool::{self, SpoolControl, SpoolReader};
+use vedetta_agent::stages::Stage;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < DEADLINE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+struct Gateway {
+    folder: tempfile::TempDir,
+    files: Vec<PathBuf>,
+    written: u64,
+}
+
+struct Running {
+    stopper: Stopper,
+    logs: Stage,
+    spool: Stage,
+    control: SpoolControl,
+    board: Board,
+}
+
+impl Gateway {
+    fn new(pattern: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = vec![folder.path().join(pattern)];
+        fs::create_dir(folder.path().join("agent")).unwrap();
+        Self { folder, files, written: 0 }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn start(&self) -> Running {
+        let indicators =
+            (0..200).map(|number| Indicator::plain(LookFor::guess(&format!("bad{number}.example")).unwrap()));
+        let spool = spool::start(&self.path("agent/spool"), &SpoolConfig { bytes_max: 64 << 20 }).unwrap();
+        let board = Board::default();
+        let parts = TailParts {
+            files: self.files.clone(),
+            state_folder: self.path("agent/state"),
+            detector: DetectorConfig::default(),
+            matcher: Published::new(Matcher::build(Serial(1), indicators)),
+            hits: spool.sink,
+            marks: spool.marks,
+            board: board.clone(),
+        };
+        let (stopper, stop) = sources::stop();
+        let logs = tail::start(parts, stop).unwrap();
+        wait_for("the file to be followed", || !board.statuses().is_empty());
+        Running { stopper, logs, spool: spool.thread, control: spool.control, board }
+    }
+
+    /// One line for each indicator not written yet.
+    fn write(&mut self, name: &str, count: u64) {
+        let mut file = OpenOptions::new().append(true).create(true).open(self.path(name)).unwrap();
+        for _ in 0..count {
+            writeln!(file, "blocked bad{}.example", self.written).unwrap();
+            self.written += 1;
+        }
+    }
+
+    fn hits(&self, control: &SpoolControl) -> Vec<Hit> {
+        let safe = *control.safe.borrow();
+        let mut reader = SpoolReader::new(&self.path("agent/spool"));
+        let mut hits = Vec::new();
+        let mut from = safe.stored() + 1;
+        while let Some(batch) = reader.read(&safe, from, 100).unwrap() {
+            from = batch.first + batch.records.len() as u64;
+            hits.extend(batch.records.into_iter().filter_map(|record| match record {
+                Record::Hit(hit) => Some(*hit),
+                _ => None,
+            }));
+        }
+        hits
+    }
+
+    /// Waits until a hit of every line is safe and stops; gives all hits.
+    fn stop(&self, running: Running) -> Vec<Hit> {
+        wait_for("all lines", || {
+            let values: BTreeSet<String> =
+                self.hits(&running.control).iter().map(|hit| hit.observable.to_string()).collect();
+            values.len() as u64 == self.written
+        });
+        let Running { stopper, logs, spool, control, board } = running;
+        drop(stopper);
+        logs.join().unwrap().unwrap();
+        spool.join().unwrap().unwrap();
+        assert!(board.statuses().iter().all(|status| status.trouble.is_empty()));
+        self.hits(&control)
+    }
+}
+
+fn identities(hits: &[Hit]) -> BTreeSet<String> {
+    hits.iter().map(|hit| hit.hit_id.to_string()).collect()
+}
+
+#[test]
+fn a_restart_goes_on_where_the_log_was_left() {
+    let mut gateway = Gateway::new("syslog");
+    fs::write(gateway.path("syslog"), "old bad199.example\n").unwrap();
+    let running = gateway.start();
+    gateway.write("syslog", 20);
+    gateway.stop(running);
+    gateway.write("syslog", 10);
+    fs::rename(gateway.path("syslog"), gateway.path("syslog.1")).unwrap();
+    gateway.write("syslog", 10);
+    let running = gateway.start();
+    gateway.write("syslog", 5);
+    let hits = gateway.stop(running);
+    assert_eq!((hits.len(), identities(&hits).len()), (45, 45), "a line was read twice");
+    assert!(hits.iter().all(|hit| hit.observable.to_string() != "bad199.example"), "an old line was read");
+}
+
+#[test]
+fn a_lost_state_reads_again_under_the_same_identities() {
+    let mut gateway = Gateway::new("syslog");
+    let running = gateway.start();
+    gateway.write("syslog", 20);
+    let before = gateway.stop(running);
+    damage(&gateway.path("agent/state"));
+    gateway.write("syslog", 5);
+    let running = gateway.start();
+    let after = gateway.stop(running);
+    assert_eq!(identities(&before).len(), 20);
+    assert_eq!(identities(&after).len(), 25, "a line read again became another hit");
+}
+
+fn damage(state: &Path) {
+    fs::write(state.join("db"), b"").unwrap();
+    for entry in fs::read_dir(state).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("snap.") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_pattern_takes_up_new_files_and_not_rotated_ones_again() {
+    let mut gateway = Gateway::new("*.log*");
+    let running = {
+        fs::write(gateway.path("first.log"), "").unwrap();
+        gateway.start()
+    };
+    gateway.write("first.log", 5);
+    gateway.write("second.log", 5);
+    wait_for("the new file", || running.board.statuses().len() == 2);
+    fs::rename(gateway.path("first.log"), gateway.path("first.log.1")).unwrap();
+    gateway.write("first.log", 5);
+    gateway.stop(running);
+    gateway.write("third.log", 5);
+    let running = gateway.start();
+    let hits = gateway.stop(running);
+    assert_eq!((hits.len(), identities(&hits).len()), (20, 20), "a rotated file was read twice");
+}
