@@ -6,7 +6,6 @@ set -euo pipefail
 BINARY_BYTES_MAX=$((12 * 1000 * 1000))
 RESIDENT_KIB_MAX=$((24 * 1024))
 INDICATORS=10000
-PORT=14740
 
 cd "$(dirname "$0")/.."
 bin=${VEDETTA_BIN_DIR:-target/release}
@@ -18,6 +17,14 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "footprint: capturing needs root; run: sudo tests/footprint.sh" >&2
     exit 1
 fi
+
+# The first port from the given one on that nobody listens on.
+free_port() {
+    local port=$1
+    while [ -n "$(ss -Hltun "sport = :$port")" ]; do port=$((port + 1)); done
+    echo "$port"
+}
+port=$(free_port 14740)
 
 folder=$(mktemp -d)
 children=()
@@ -32,10 +39,10 @@ trap 'exit 130' INT TERM
 cat >"$folder/collector.toml" <<TOML
 state_dir = "$folder/collector"
 [ingest]
-listen = "127.0.0.1:$PORT"
-public_addresses = ["127.0.0.1:$PORT"]
+listen = "127.0.0.1:$port"
+public_addresses = ["127.0.0.1:$port"]
 [console]
-listen = "127.0.0.1:18443"
+listen = "127.0.0.1:$(free_port 18443)"
 TOML
 cat >"$folder/agent.toml" <<TOML
 state_dir = "$folder/agent"
@@ -64,16 +71,16 @@ agent() { "$bin/vedetta-agent" "$@" --config "$folder/agent.toml"; }
     "$bin/vedetta-cosc" bundle --issuer cosc-esempio --serial 1 --out "$folder/b.zst" "$folder/values.txt"
     "$bin/vedetta-cosc" sign --keys "$folder/keys" --repository "$folder/repository" "$folder/b.zst"
 } >"$folder/set-up.log" 2>&1 || { cat "$folder/set-up.log" >&2; exit 1; }
-collector run >"$folder/collector.log" 2>&1 &
+"$bin/vedetta-collector" run --config "$folder/collector.toml" >"$folder/collector.log" 2>&1 &
 children+=($!)
 for _ in $(seq 50); do
-    if "$bin/vedetta-cosc" push --collector "127.0.0.1:$PORT" --identity "$folder/desk" \
+    if "$bin/vedetta-cosc" push --collector "127.0.0.1:$port" --identity "$folder/desk" \
         --repository "$folder/repository" >"$folder/push.log" 2>&1; then break; fi
     sleep 0.2
 done
 agent enrol "$(collector invite --comune "Borgo Chiaro" 2>/dev/null | tail -n 1)" >"$folder/enrol.log" 2>&1 ||
     { cat "$folder/push.log" "$folder/enrol.log" >&2; exit 1; }
-agent run >"$folder/agent.log" 2>&1 &
+"$bin/vedetta-agent" run --config "$folder/agent.toml" >"$folder/agent.log" 2>&1 &
 pid=$!
 children+=("$pid")
 in_force=no
