@@ -1,6 +1,8 @@
 //! The log worker with its spool and its state: over restarts, rotation and a lost state every line's hit is
 //! on disk once.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::identity::Epoch;
 use protocol::message::{Loss, LossReason, Record};
@@ -28,6 +28,9 @@ const BATCH_RECORDS_MAX: usize = 512;
 const TICK: Duration = Duration::from_millis(500);
 /// How often a full spool tries again.
 const FULL_TICK: Duration = Duration::from_millis(250);
+
+/// How often what is acknowledged is written down; a crash sends again what came since.
+const POSITION_EVERY: Duration = Duration::from_secs(1);
 
 /// What is safe on disk. Sequences are those on disk; the methods give the collector's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +258,7 @@ pub fn start(folder: &Path, config: &SpoolConfig) -> anyhow::Result<SpoolHandles
         marks_safe,
         payloads: Vec::new(),
         marks: Vec::new(),
+        position_saved_at: Instant::now(),
     };
     if recovered.damaged > 0 {
         warn!(records = recovered.damaged, "part of the spool was damaged; what is left is sent");
@@ -281,6 +285,7 @@ struct Keeper {
     payloads: Vec<Vec<u8>>,
     /// Marks behind them.
     marks: Vec<u64>,
+    position_saved_at: Instant,
 }
 
 impl Keeper {
@@ -390,7 +395,10 @@ impl Keeper {
         if let Err(error) = self.log.acknowledge(self.signals.acknowledged.load(Ordering::Relaxed)) {
             warn!(%error, "a delivered segment cannot be removed");
         }
-        self.log.save_position(Durability::Lazy);
+        if self.position_saved_at.elapsed() >= POSITION_EVERY {
+            self.position_saved_at = Instant::now();
+            self.log.save_position(Durability::Lazy);
+        }
         if !self.signals.closed.load(Ordering::Relaxed) {
             self.push_losses();
         }

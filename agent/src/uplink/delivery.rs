@@ -27,6 +27,8 @@ const SEND_SECONDS_MAX: Duration = Duration::from_secs(60);
 /// A stopping agent waits so long for acknowledgements; the rest is sent after the next start.
 const DRAIN_SECONDS_MAX: Duration = Duration::from_secs(3);
 const READ_BYTES: usize = 64 << 10;
+/// A bundle that did not come, or for which the disk was full, is fetched again after this time.
+const BUNDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Clocks that differ by more are worth a line in the log.
 const SKEW_SECONDS_MAX: i64 = 30;
 
@@ -267,20 +269,32 @@ async fn take_bundles(
     mut offers: UnboundedReceiver<Serial>,
     report: UnboundedSender<(Serial, BundleOutcome)>,
 ) {
-    while let Some(mut serial) = offers.recv().await {
+    let mut failed = None;
+    loop {
+        let offered = match failed.take() {
+            Some(serial) => Some(serial),
+            None => offers.recv().await,
+        };
+        let Some(mut serial) = offered else { return std::future::pending().await };
         while let Ok(newer) = offers.try_recv() {
             serial = newer;
         }
         if serial <= parts.bundles.serial() {
             continue;
         }
-        if let Err(error) = take_bundle(parts, &transport, &report).await {
-            warn!(%serial, reason = %error, "the offered bundle is refused; the one in force stays");
-            // The session may have ended meanwhile.
-            let _ = report.send((serial, BundleOutcome::Refused { reason: error.to_string() }));
+        let Err(error) = take_bundle(parts, &transport, &report).await else { continue };
+        warn!(%serial, reason = %error, "the offered bundle is refused; the one in force stays");
+        let is_final = match &error {
+            NotTaken::Refused(refusal) => refusal.is_of_the_repository(),
+            NotTaken::Older { .. } | NotTaken::Unusable(_) => true,
+        };
+        // The session may have ended meanwhile.
+        let _ = report.send((serial, BundleOutcome::Refused { reason: error.to_string() }));
+        if !is_final {
+            sleep(BUNDLE_RETRY_AFTER).await;
+            failed = Some(serial);
         }
     }
-    std::future::pending().await
 }
 
 async fn take_bundle(
