@@ -96,11 +96,13 @@ fi
 sleep "${VEDETTA_IDLE_SECONDS:-5}"
 
 kib() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$pid/status"; }
+ring=$(awk '/^[0-9a-f]+-/ { socket = $6 ~ /^socket:/ } /^Rss:/ && socket { sum += $2 } END { print sum + 0 }' "/proc/$pid/smaps")
 bytes=$(stat -c %s "$bin/vedetta-agent")
 resident=$(kib VmRSS)
 echo "agent binary, stripped:             $bytes bytes (limit $BINARY_BYTES_MAX)"
 echo "agent resident, idle, $INDICATORS indicators: $resident KiB (limit $RESIDENT_KIB_MAX);" \
-    "anonymous $(kib RssAnon) KiB, files $(kib RssFile) KiB, capture ring $(kib RssShmem) KiB"
+    "anonymous $(kib RssAnon) KiB, capture ring $ring KiB," \
+    "program and libraries $(($(kib RssFile) - ring)) KiB"
 if [ "$bytes" -gt "$BINARY_BYTES_MAX" ] || [ "$resident" -gt "$RESIDENT_KIB_MAX" ]; then
     echo "footprint: above the limit" >&2
     exit 1
