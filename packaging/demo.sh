@@ -116,11 +116,19 @@ build() {
 only_one() {
     exec 9<"${BASH_SOURCE[0]}"
     flock --nonblock 9 || fail "a demo runs already; stop it with Ctrl-C where it was started"
-    local town
+    local town folder pid
     for town in "${towns[@]}"; do
         fell_town "$town"
     done
-    rm -rf /tmp/vedetta-demo.??????
+    for folder in /tmp/vedetta-demo.??????; do
+        [ -d "$folder" ] || continue
+        while read -r pid; do
+            if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$folder/"; then
+                kill -KILL "$pid" 2>/dev/null || true
+            fi
+        done < <(cat "$folder/pids" 2>/dev/null)
+        rm -rf "$folder"
+    done
 }
 
 sort_files() {
@@ -165,6 +173,7 @@ start() {
     shift
     "$@" >>"$work/$log" 2>&1 9<&- &
     pids+=("$!")
+    echo "$!" >>"$work/pids"
 }
 
 collector() {

@@ -168,3 +168,20 @@ fn a_demo_of_the_callers_own_files_ends_by_itself() -> Result<()> {
     ensure!(status.success(), "{status}");
     Ok(())
 }
+
+#[test]
+fn what_a_killed_demo_left_is_cleared_by_the_next_one() -> Result<()> {
+    let before = traces()?;
+    let mut killed = Demo::start(&[])?;
+    killed.wait_for("password ")?;
+    killed.script.kill()?;
+    killed.script.wait()?;
+    ensure!(traces()? != before, "a killed script cannot clear up");
+    let mut next = Demo::start(&["--once"])?;
+    next.wait_for("nothing is left behind")?;
+    let status = wait_for("the demo's end", 20, || Ok(next.script.try_wait()?))?;
+    ensure!(status.success(), "{status}: {}", next.printed.join("\n"));
+    let after = traces()?;
+    ensure!(after == before, "left behind: {:?}", after.difference(&before));
+    Ok(())
+}
