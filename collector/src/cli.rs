@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 use crate::config::{Config, ConfigError};
 use crate::{collector, commands};
@@ -17,9 +18,9 @@ pub struct Cli {
     /// Configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = CONFIG_DEFAULT)]
     pub config: PathBuf,
-    /// What to log to standard error: error, warn, info, debug, trace, or a filter by module.
+    /// What to log to standard error: error, warn, info, debug or trace.
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
-    pub log_level: String,
+    pub log_level: LevelFilter,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

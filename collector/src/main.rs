@@ -4,7 +4,6 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
 use vedetta_collector::cli::{Cli, Failure};
 
 /// systemd does not restart a service that ends so (`RestartPreventExitStatus=78`, EX_CONFIG of sysexits.h).
@@ -12,15 +11,8 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = match EnvFilter::try_new(&cli.log_level) {
-        Ok(filter) => filter,
-        Err(error) => {
-            eprintln!("vedetta-collector: --log-level {}: {error}; write for example info", cli.log_level);
-            return ExitCode::from(2);
-        }
-    };
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(cli.log_level)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();

@@ -10,6 +10,7 @@ use protocol::{Direction, Flow, Hit, HitId, Observable, Place, SeenIn, Timestamp
 use crate::cooldown::{Cooldowns, Key};
 use crate::counters::Counters;
 use crate::home::{Home, Sides};
+use crate::http;
 use crate::line::Scan;
 use crate::matcher::{Found, Matcher};
 use crate::sighting::{Sighting, SightingRecord};
@@ -115,7 +116,12 @@ impl Door {
             count: 1,
             last_at: scene.at,
             bundle: matcher.serial(),
-            evidence: evidence(sighting.evidence),
+            evidence: match sighting.seen_in {
+                SeenIn::HttpHost | SeenIn::HttpUrl | SeenIn::HttpUserAgent => {
+                    evidence(&http::evidence_of(sighting.evidence))
+                }
+                _ => evidence(sighting.evidence),
+            },
             seen_in: sighting.seen_in,
             observable: sighting.observable,
             place,

@@ -224,6 +224,30 @@ fn sight_request(request: &httparse::Request<'_, '_>, head: &[u8], sight: &mut S
     }
 }
 
+/// Fields that may leave the town as evidence of a hit: what was asked of whom, by which program, on whose behalf.
+const EVIDENCE_FIELDS: &[&str] = &[
+    "host",
+    "user-agent",
+    "referer",
+    "x-forwarded-for",
+    "forwarded",
+    "via",
+    "range",
+    "content-type",
+    "content-length",
+];
+
+/// A request's head on one line, without the fields that are nobody's business, such as cookies and credentials.
+pub(crate) fn evidence_of(head: &[u8]) -> Vec<u8> {
+    let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).enumerate();
+    let kept = lines.filter_map(|(number, line)| {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let may_leave = EVIDENCE_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()));
+        (number == 0 || may_leave).then_some(line)
+    });
+    kept.collect::<Vec<_>>().join(&b" | "[..])
+}
+
 /// The name or address in a Host field, without its port.
 fn host_of(text: &str) -> Option<Observable> {
     match Url::parse(&format!("http://{text}/")).ok()?.host()? {
@@ -255,6 +279,13 @@ mod tests {
         ] {
             assert_eq!(begins_request(bytes), expected, "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn cookies_and_credentials_are_no_evidence() {
+        let head = b"GET /a HTTP/1.1\r\nHost: evil.example\r\nCookie: s=1\r\nAUTHORIZATION: Basic eA==\r\n folded\r\nUser-Agent: x\r\n\r\n";
+        let kept = evidence_of(head);
+        assert_eq!(String::from_utf8(kept).unwrap(), "GET /a HTTP/1.1 | Host: evil.example | User-Agent: x");
     }
 
     fn check(head: &str, expected: &[&str]) {
