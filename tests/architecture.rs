@@ -91,6 +91,11 @@ fn a_library_out_of_its_place_is_found() {
 }
 
 #[test]
+fn a_file_that_changed_in_only_one_of_two_places_is_found() {
+    check("agent/src/bundles/verify.rs", "//! Verifies.\n", "must be the same");
+}
+
+#[test]
 fn a_clock_in_a_pure_crate_is_found() {
     check("detect/src/flow.rs", "//! Flows.\nlet now = SystemTime::now();\n", "SystemTime in a pure crate");
     check("protocol/src/bundle.rs", "//! Bundles.\nuse std::fs::File;\n", "std::fs in a pure crate");

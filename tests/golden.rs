@@ -92,3 +92,45 @@ fn what_is_seen_without_indicators_is_the_contract() -> Result<()> {
     ensure!(asked.starts_with(expected), "{asked}");
     Ok(())
 }
+
+/// The same indicators from a signed repository: the hits name the bundle, and a changed byte ends it all.
+#[test]
+fn a_signed_bundle_is_replayed_and_an_altered_one_refused() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let folder = golden().join("names-in-traffic");
+    fs::copy(folder.join("indicators.txt"), place.path().join("indicators.txt"))?;
+    let input = place_input(&folder, place.path())?;
+    let desk = |arguments: &[&str]| -> Result<()> {
+        let output =
+            Command::new(binary("vedetta-cosc")?).args(arguments).current_dir(place.path()).output()?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    desk(&["keygen", "--out", "keys"])?;
+    desk(&["bundle", "--issuer", "cosc-esempio", "--serial", "7", "--out", "7.jsonl.zst", "indicators.txt"])?;
+    desk(&["sign", "--keys", "keys", "--repository", "repository", "7.jsonl.zst"])?;
+    let replay = || -> Result<Output> {
+        let mut command = Command::new(binary("vedetta-agent")?);
+        command.args(["replay", "--home-net", "192.0.2.0/24", "--home-net", "2001:db8:10::/48"]);
+        command.args(["--bundle", "repository", "--root", "keys/1.root.json", input]);
+        Ok(command.current_dir(place.path()).output()?)
+    };
+    let good = replay()?;
+    let said = String::from_utf8(good.stdout)?;
+    let expected = fs::read_to_string(folder.join("expected.jsonl"))?;
+    ensure!(said.lines().count() == expected.lines().count(), "other hits than of the plain list:\n{said}");
+    ensure!(said.lines().all(|hit| hit.contains(r#""bundle":7"#)), "{said}");
+    for entry in fs::read_dir(place.path().join("repository/targets"))? {
+        let path = entry?.path();
+        let mut bytes = fs::read(&path)?;
+        if let Some(byte) = bytes.last_mut() {
+            *byte ^= 1;
+        }
+        fs::write(path, bytes)?;
+    }
+    let altered = replay()?;
+    ensure!(!altered.status.success() && altered.stdout.is_empty(), "an altered bundle was used");
+    let why = String::from_utf8_lossy(&altered.stderr).into_owned();
+    ensure!(why.contains("altered"), "{why}");
+    Ok(())
+}

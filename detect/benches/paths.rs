@@ -183,3 +183,13 @@ fn line_1_scanned_and_compared(bencher: Bencher<'_, '_>) {
         }
     });
 }
+
+/// Lines made to be slow, 64 KiB of one piece: their throughput stays within the same order as that of real lines.
+#[divan::bench(args = ["a://", "http://a.b/", "user-agent='", ")", "1.2.3.4:", "a.b-", "SRC=1.2.3.4 ", "::1-"])]
+fn line_2_made_to_be_slow(bencher: Bencher<'_, '_>, piece: &str) {
+    let line = piece.repeat(65_536 / piece.len());
+    let at = Timestamp::from_seconds(1_700_000_000, 0);
+    bencher.counter(BytesCount::of_str(&line)).with_inputs(detector).bench_local_refs(|detector| {
+        detector.handle_line(at, Line { number: 1, offset: None, bytes: black_box(line.as_bytes()) });
+    });
+}

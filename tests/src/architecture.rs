@@ -77,12 +77,13 @@ impl Tree {
 
 /// Every rule that the tree breaks, as a sentence with the place and what to do.
 pub fn violations(tree: &Tree) -> Vec<String> {
-    let rules: [fn(&Tree) -> Vec<String>; 10] = [
+    let rules: [fn(&Tree) -> Vec<String>; 11] = [
         imports::against_the_arrows,
         imports::without_a_reason,
         imports::without_the_lints,
         places::out_of_place,
         places::impure,
+        places::unlike_twins,
         text::too_long,
         text::badly_named,
         text::banned,

@@ -177,13 +177,3 @@ fn the_evidence_of_a_long_line_shows_the_value() {
     Scan::of(line.as_bytes()).sight_all(&mut |sighting| shown = protocol::hit::evidence(sighting.evidence));
     assert!(shown.contains("from 203.0.113.5 y"), "{shown}");
 }
-
-#[test]
-fn a_line_made_to_be_slow_is_not() {
-    let began = std::time::Instant::now();
-    for piece in ["a://", "http://a.b/", "user-agent='", ")", "1.2.3.4:", "a.b-", "SRC=1.2.3.4 ", "::1-"] {
-        let line = piece.repeat(65_536 / piece.len());
-        Scan::of(line.as_bytes()).sight_all(&mut |_| {});
-    }
-    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
-}

@@ -69,6 +69,18 @@ pub fn out_of_place(tree: &Tree) -> Vec<String> {
     found
 }
 
+/// Files that two crates hold alike because neither may import the other, and `protocol` opens no file.
+const TWINS: &[[&str; 2]] = &[
+    ["agent/src/bundles/verify.rs", "collector/src/bundles/verify.rs"],
+    ["agent/src/bundles/verify_tests.rs", "collector/src/bundles/verify_tests.rs"],
+];
+
+/// Twins that are no longer alike.
+pub fn unlike_twins(tree: &Tree) -> Vec<String> {
+    let unlike = TWINS.iter().filter(|[one, other]| tree.text(one) != tree.text(other));
+    unlike.map(|[one, other]| format!("{one} and {other} must be the same: copy the newer one")).collect()
+}
+
 /// Clocks, files, sockets and terminals in the pure crates, outside their tests.
 pub fn impure(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
