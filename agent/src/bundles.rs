@@ -2,3 +2,5 @@
 
 pub mod store;
 pub mod verify;
+#[cfg(test)]
+mod verify_tests;

@@ -2,7 +2,7 @@
 //!
 //! Nothing is remembered before everything is verified: `tough` works in a staged copy of what was trusted
 //! before, which replaces it only at the end (CVE-2025-2888 came from remembering too early). Agent and
-//! collector hold the same file: both verify for themselves, and `protocol` opens no file.
+//! collector hold the same file: both verify for themselves, and `protocol` opens no file. The tests are the agent's.
 
 use std::error::Error as _;
 use std::fs;
@@ -378,7 +378,3 @@ fn transport_refusal(url: &Url, error: &TransportError) -> Refusal {
         _ => Refusal::Fetch { file, reason: cause.map_or_else(|| error.to_string(), ToString::to_string) },
     }
 }
-
-#[cfg(test)]
-#[path = "verify_tests.rs"]
-mod tests;

@@ -1,11 +1,13 @@
 //! Repositories made with `tough`'s editor, then altered in the ways of TUF's list of attacks.
 
 use std::collections::HashMap;
+use std::fs;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 
 use protocol::bundle::BUNDLE_FORMAT;
 use protocol::repository::bundle_target;
-use protocol::{BundleWriter, Indicator, LookFor, Timestamp};
+use protocol::{BundleHeader, BundleWriter, Indicator, LookFor, Serial, Timestamp};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use tempfile::TempDir;
 use tough::editor::RepositoryEditor;
@@ -14,8 +16,10 @@ use tough::key_source::KeySource;
 use tough::schema::key::{Ed25519Key, Ed25519Scheme, Key};
 use tough::schema::{Role as _, RoleKeys, RoleType, Root, Signature, Signed};
 use tough::sign::{Sign, parse_keypair};
+use tough::{FilesystemTransport, Transport, TransportError, TransportStream};
+use url::Url;
 
-use super::*;
+use super::verify::*;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 

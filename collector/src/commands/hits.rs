@@ -68,7 +68,7 @@ fn joined(stored: &StoredHit) -> anyhow::Result<Value> {
 }
 
 fn sentence(hit: &Value) -> String {
-    let text = |field: &str| hit.get(field).and_then(Value::as_str).map(shown).unwrap_or_default();
+    let text = |field: &str| hit.get(field).and_then(Value::as_str).map_or_else(|| "-".to_owned(), shown);
     let count = hit.get("count").and_then(Value::as_u64).unwrap_or(1);
     format!(
         "{}  {}  {}  {} {}  {}  host {}  remote {}  x{count}",
