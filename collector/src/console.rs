@@ -41,8 +41,6 @@ mod words;
 #[cfg(test)]
 mod door_tests;
 #[cfg(test)]
-mod exhibition;
-#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod https_tests;
