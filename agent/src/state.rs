@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,8 @@ use tracing::warn;
 
 /// sled's default is 1 GiB; the state is a few kilobytes.
 const CACHE_BYTES: u64 = 1 << 20;
+/// A dropped instance lets go of its lock within this time.
+const LOCK_SECONDS_MAX: Duration = Duration::from_secs(5);
 /// A damaged file can make sled spin for ever.
 const OPEN_SECONDS_MAX: Duration = Duration::from_secs(20);
 /// Damaged states that are kept for a look.
@@ -167,13 +169,7 @@ fn try_open(folder: &Path, must_be_made: bool) -> Trial {
 }
 
 fn open_and_read(folder: &Path, must_be_made: bool) -> Trial {
-    let opened = sled::Config::new()
-        .path(folder)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None)
-        .open()
-        .and_then(|db| db.open_tree(TREE).map(|tree| (db, tree)));
-    let (db, tree) = match opened {
+    let (db, tree) = match open_unlocked(folder) {
         Ok(opened) => opened,
         Err(sled::Error::Io(error)) => return Trial::Io(error),
         Err(error) => return Trial::Damaged(error.to_string()),
@@ -192,6 +188,25 @@ fn open_and_read(folder: &Path, must_be_made: bool) -> Trial {
             Err(error) => Trial::Damaged(error.to_string()),
         },
         Err(error) => Trial::Damaged(error.to_string()),
+    }
+}
+
+/// Opens it, waiting for an instance of this process that was dropped: sled's threads hold its lock a moment
+/// longer. No other process has it, the agent locks its state folder.
+fn open_unlocked(folder: &Path) -> sled::Result<(sled::Db, sled::Tree)> {
+    let deadline = Instant::now() + LOCK_SECONDS_MAX;
+    loop {
+        let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let opened = config.open().and_then(|db| db.open_tree(TREE).map(|tree| (db, tree)));
+        match opened {
+            // sled 0.34.7 makes a text of the lock's error.
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock") && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
     }
 }
 
