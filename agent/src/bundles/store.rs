@@ -183,8 +183,9 @@ impl BundleStore {
         let folder = self.folder.clone();
         let built = tokio::task::spawn_blocking(move || {
             let mut record = fetched.record;
-            record.sha256 = hash(&folder.join(&record.file))?;
-            let matcher = load(&folder, &record)?;
+            let path = folder.join(&record.file);
+            record.sha256 = hash(&path)?;
+            let matcher = build(&path)?;
             write_record(&folder, &record)?;
             remove_others(&folder, &record.file);
             Ok::<_, LoadError>((record, matcher))
@@ -237,8 +238,13 @@ fn load(folder: &Path, record: &InForce) -> Result<Matcher, LoadError> {
     if hash(&path)? != record.sha256 {
         return Err(LoadError::Altered { path });
     }
-    let file = BufReader::new(File::open(&path).map_err(disk(&path))?);
-    let bundle_error = |error| LoadError::Bundle { path: path.clone(), error };
+    build(&path)
+}
+
+/// Arranges the indicators of a bundle.
+fn build(path: &Path) -> Result<Matcher, LoadError> {
+    let file = BufReader::new(File::open(path).map_err(disk(path))?);
+    let bundle_error = |error| LoadError::Bundle { path: path.to_owned(), error };
     let mut reader = BundleReader::new(file, BundleLimits::default()).map_err(bundle_error)?;
     let serial = reader.header().serial;
     let mut failed = None;
