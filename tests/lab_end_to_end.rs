@@ -15,6 +15,7 @@ use serde_json::Value;
 use vedetta_tests::netlab::deployment::{Centre, Sensor};
 use vedetta_tests::netlab::namespace::Namespace;
 use vedetta_tests::netlab::network::{GATEWAY, HOST, INTRUDER, Network, OUTSIDE};
+use vedetta_tests::netlab::program::Program;
 use vedetta_tests::netlab::{count_from_environment, traffic, wait_for};
 
 const DNS_NAME: &str = "domanda.cattivo.example";
@@ -85,18 +86,36 @@ fn facts(hits: &[Value], value: &str) -> Vec<[String; 4]> {
     of_value.map(|hit| ["seen_in", "direction", "host", "remote"].map(|key| text(hit, key))).collect()
 }
 
+/// A collector and a sensor of Borgo Chiaro, both running, with one bundle in force.
+struct Deployed<'a> {
+    centre: Centre<'a>,
+    collector: Program,
+    sensor: Sensor<'a>,
+    agent: Program,
+}
+
+fn deploy<'a>(network: &'a Network, folder: &Path, values: &[String]) -> anyhow::Result<Deployed<'a>> {
+    let centre = Centre::set_up(&network.centre, &folder.join("centre"))?;
+    let collector = centre.start()?;
+    centre.sign(values, "keys", "repository")?;
+    centre.push("repository")?;
+    let sensor = Sensor::configure(&network.gateway, &folder.join("sensor"))?;
+    sensor.enrol(&centre, "Borgo Chiaro")?;
+    let agent = sensor.start()?;
+    wait_for("bundle 1 in force", 30, || {
+        let status = sensor.status()?;
+        anyhow::ensure!(status["bundle"]["serial"] == 1, "status: {status}");
+        Ok(Some(()))
+    })?;
+    Ok(Deployed { centre, collector, sensor, agent })
+}
+
 #[test]
 fn each_conversation_becomes_exactly_one_hit_with_direction_and_inner_host() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let network = Network::new("vdone")?;
-    let centre = Centre::set_up(&network.centre, &folder.path().join("centre"))?;
-    let mut collector = centre.start()?;
-    centre.sign(&indicators(), "keys", "repository")?;
-    centre.push("repository")?;
-    let sensor = Sensor::configure(&network.gateway, &folder.path().join("sensor"))?;
-    sensor.enrol(&centre, "Borgo Chiaro")?;
-    let mut agent = sensor.start()?;
-    wait_for_bundle(&sensor, 1)?;
+    let Deployed { centre, mut collector, sensor, mut agent } =
+        deploy(&network, folder.path(), &indicators())?;
 
     talk(&network, &sensor.town_log())?;
 
@@ -123,14 +142,6 @@ fn each_conversation_becomes_exactly_one_hit_with_direction_and_inner_host() -> 
     Ok(())
 }
 
-fn wait_for_bundle(sensor: &Sensor<'_>, serial: u64) -> anyhow::Result<()> {
-    wait_for(&format!("bundle {serial} in force"), 30, || {
-        let status = sensor.status()?;
-        anyhow::ensure!(status["bundle"]["serial"] == serial, "status: {status}");
-        Ok(Some(()))
-    })
-}
-
 /// Every line carries an indicator of its own, so a lost and a doubled hit both show.
 #[test]
 fn killed_collectors_and_agents_lose_nothing_and_double_nothing() -> anyhow::Result<()> {
@@ -139,15 +150,8 @@ fn killed_collectors_and_agents_lose_nothing_and_double_nothing() -> anyhow::Res
     let outage = Duration::from_secs(count_from_environment("VEDETTA_OUTAGE_SECONDS", 15));
     let folder = tempfile::tempdir()?;
     let network = Network::new("vdkill")?;
-    let centre = Centre::set_up(&network.centre, &folder.path().join("centre"))?;
-    let collector = centre.start()?;
     let names: Vec<String> = (0..lines).map(|number| format!("n{number}.estratto.example")).collect();
-    centre.sign(&names, "keys", "repository")?;
-    centre.push("repository")?;
-    let sensor = Sensor::configure(&network.gateway, &folder.path().join("sensor"))?;
-    sensor.enrol(&centre, "Borgo Chiaro")?;
-    let mut agent = sensor.start()?;
-    wait_for_bundle(&sensor, 1)?;
+    let Deployed { centre, collector, sensor, mut agent } = deploy(&network, folder.path(), &names)?;
 
     let log = sensor.town_log();
     let writer = std::thread::spawn(move || -> anyhow::Result<()> {
@@ -194,14 +198,8 @@ fn killed_collectors_and_agents_lose_nothing_and_double_nothing() -> anyhow::Res
 fn strangers_revoked_sensors_and_altered_bundles_are_refused_and_the_logs_say_why() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let network = Network::new("vdwho")?;
-    let centre = Centre::set_up(&network.centre, &folder.path().join("centre"))?;
-    let mut collector = centre.start()?;
-    centre.sign(&indicators(), "keys", "repository")?;
-    centre.push("repository")?;
-    let sensor = Sensor::configure(&network.gateway, &folder.path().join("sensor"))?;
-    sensor.enrol(&centre, "Borgo Chiaro")?;
-    let mut agent = sensor.start()?;
-    wait_for_bundle(&sensor, 1)?;
+    let Deployed { centre, mut collector, sensor, mut agent } =
+        deploy(&network, folder.path(), &indicators())?;
 
     // A stranger: the right authority to trust, but a key and a certificate of its own making.
     agent.stop()?;
