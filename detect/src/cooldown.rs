@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use protocol::{Hit, SeenIn, Timestamp};
+use protocol::{FlowEnd, Hit, Place, SeenIn, Timestamp};
 
 use crate::counters::Counters;
 use crate::detector::Report;
+use crate::door::KnownHits;
+use crate::flow::Entry;
 
 /// Cooldowns open at once; the oldest is closed early when there are more.
 const OPEN_MAX: usize = 16_384;
@@ -25,6 +27,8 @@ pub(crate) struct Key {
 struct Open {
     hit: Hit,
     closes_at: Timestamp,
+    /// The hit changed since it was given out.
+    changed: bool,
 }
 
 /// The open cooldowns and the hits to give out.
@@ -53,7 +57,21 @@ impl Cooldowns {
         let Some(open) = self.open.get_mut(key).filter(|open| at < open.closes_at) else { return false };
         open.hit.count = open.hit.count.saturating_add(1);
         open.hit.last_at = open.hit.last_at.max(at);
+        open.changed = true;
         true
+    }
+
+    /// Notes what went over a flow by now in the hits that were seen in it.
+    pub fn bring_up_to_date(&mut self, known: &KnownHits, entry: &Entry, ended: Option<FlowEnd>) {
+        let place = Place::Flow { flow: entry.flow() };
+        for key in known.iter() {
+            let Some(open) = self.open.get_mut(key).filter(|open| open.hit.place == place) else { continue };
+            open.hit.traffic = Some(entry.traffic(ended));
+            if matches!(key.seen_in, SeenIn::FlowSrc | SeenIn::FlowDst) {
+                open.hit.last_at = open.hit.last_at.max(entry.last_at());
+            }
+            open.changed = true;
+        }
     }
 
     /// Opens a cooldown with its first hit.
@@ -74,7 +92,7 @@ impl Cooldowns {
         }
         let closes_at = hit.at.plus_seconds(self.seconds);
         self.order.push_back((closes_at, Arc::clone(&key)));
-        self.open.insert(key, Open { hit, closes_at });
+        self.open.insert(key, Open { hit, closes_at, changed: false });
     }
 
     /// Closes what is due.
@@ -104,7 +122,7 @@ impl Cooldowns {
 
     fn close(&mut self, key: &Key) {
         let Some(open) = self.open.remove(key) else { return };
-        if self.report == Report::AtEnd || open.hit.count > 1 {
+        if self.report == Report::AtEnd || open.changed {
             self.ready.push_back(open.hit);
         }
     }

@@ -48,6 +48,8 @@ counters! {
     segments_early,
     /// Bytes that were missing when a stream was read on.
     stream_gaps,
+    /// Segments sent again with other contents than the first time.
+    segments_differ,
     /// Streams not read because all stream heads together held too much.
     streams_refused,
     /// Stream heads given up because a message was longer than is kept.
@@ -74,6 +76,8 @@ counters! {
     lines_cut,
     /// Values seen and compared.
     sightings,
+    /// Values without a normal form: names with blanks, broken URLs.
+    values_odd,
     /// Sightings that matched an indicator, repeats included.
     matches,
     /// Hits given out.

@@ -3,27 +3,25 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use protocol::{Hit, Observable, SeenIn, Timestamp};
+use protocol::{FlowEnd, Hit, SeenIn, Timestamp};
 
+use crate::connection::Connection;
 use crate::cooldown::Cooldowns;
 use crate::counters::Counters;
+use crate::datagram::Datagrams;
+use crate::dns;
 use crate::door::{Door, Known, Scene, Where};
-use crate::flow::{Entry, FlowKey, FlowTable, Interest, Slot, Way};
-use crate::frame::{Link, Packet, Packets, Segment, Tcp};
+use crate::flow::{Entry, FLOW_BYTES, FlowKey, FlowTable, Interest, Slot, Way};
+use crate::frame::{Link, Packet, Packets, Segment};
 use crate::home::Home;
-use crate::interest::Reader;
+use crate::line;
 use crate::matcher::Matcher;
-use crate::quic::Initials;
-use crate::sighting::{Sighting, SightingRecord};
-use crate::stream::Stream;
-use crate::{dns, line};
+use crate::sighting::{Seen, Sighting, SightingRecord, Sink, Wants};
 
 /// The rest of a longer line is not read, and counted. Real lines of web application firewalls reach 50 KB.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of all stream heads together; streams that would exceed it are not read, and counted.
-const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Datagrams of a UDP flow in which its QUIC Initial must come.
-const DATAGRAMS_UNKNOWN_MAX: u8 = 4;
+/// A flow that goes on is compared again after this time, and its hit is brought up to date.
+const REVIEW_SECONDS: i64 = 300;
 
 /// When hits are given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +40,9 @@ pub struct DetectorConfig {
     pub home_networks: Vec<IpNet>,
     /// Flows followed at once; the longest silent are forgotten beyond it, and counted.
     pub flows_max: usize,
+    /// Bytes of memory for everything that traffic makes the detector keep. Half of it is for the flow table, which
+    /// may lower `flows_max`; a quarter for stream heads; an eighth for open hits; a sixteenth for fragments.
+    pub memory_bytes_max: usize,
     /// Repeats within this time only count.
     pub cooldown_seconds: u32,
     /// When hits are given out.
@@ -53,6 +54,7 @@ impl Default for DetectorConfig {
         Self {
             home_networks: Vec::new(),
             flows_max: 114_688, // 7/8 of 2^17, what a hash table of that size holds
+            memory_bytes_max: 64 << 20,
             cooldown_seconds: 300,
             report: Report::AtOnce,
         }
@@ -73,8 +75,13 @@ pub struct Line<'a> {
 /// Frames and lines of one input in, hits out.
 pub struct Detector {
     flows: FlowTable,
+    /// Bytes that flows keep beside their entries.
     held: usize,
+    held_max: usize,
     door: Door,
+    wants: Wants,
+    /// Number of the set of indicators in force; changes with each.
+    set_number: u32,
     counters: Counters,
 }
 
@@ -91,17 +98,24 @@ impl Detector {
 
     fn with_door(config: &DetectorConfig, input: &str, matcher: Option<Arc<Matcher>>) -> Self {
         let cooldowns = Cooldowns::new(config.report, config.cooldown_seconds);
+        let door = Door::new(input, Home::new(&config.home_networks), matcher, cooldowns);
         Self {
-            flows: FlowTable::new(config.flows_max),
+            flows: FlowTable::new(config.flows_max.min(config.memory_bytes_max / 2 / FLOW_BYTES)),
             held: 0,
-            door: Door::new(input, Home::new(&config.home_networks), matcher, cooldowns),
+            held_max: config.memory_bytes_max / 4,
+            wants: door.wants(),
+            door,
+            set_number: 1,
             counters: Counters::default(),
         }
     }
 
-    /// Compares with another set from the next frame or line on. Flows and cooldowns in progress stay.
+    /// Compares with another set from the next frame or line on. Flows and cooldowns in progress stay; the ends of
+    /// a flow in progress are compared with the new set at its next packet.
     pub fn set_matcher(&mut self, matcher: Arc<Matcher>) {
         self.door.set_matcher(matcher);
+        self.wants = self.door.wants();
+        self.set_number = self.set_number.wrapping_add(1);
     }
 
     /// Takes a captured frame.
@@ -123,7 +137,7 @@ impl Detector {
         let scan = line::Scan::of(bytes);
         let mut known: Known = None;
         let place = Where::Line { line: line.number, offset: line.offset, scan: &scan };
-        let mut scene = Scene { at, place, known: &mut known };
+        let mut scene = Scene { at, place, known: &mut known, traffic: None };
         scan.sight_all(&mut |sighting| self.door.sight(&mut scene, sighting));
     }
 
@@ -140,9 +154,7 @@ impl Detector {
 
     /// The next hit to hand on.
     pub fn poll_hit(&mut self) -> Option<Hit> {
-        let hit = self.door.cooldowns.poll_hit()?;
-        self.counters.hits += 1;
-        Some(hit)
+        self.door.cooldowns.poll_hit()
     }
 
     /// The next sighting, when it only observes.
@@ -154,7 +166,8 @@ impl Detector {
     pub fn finish(&mut self, at: Timestamp) {
         let entries: Vec<Entry> = self.flows.drain().collect();
         for entry in entries {
-            self.end(entry, at);
+            let why = entry.own_end().unwrap_or(FlowEnd::InputEnded);
+            self.end(entry, why, at);
         }
         self.held = 0;
         self.door.cooldowns.finish();
@@ -174,89 +187,179 @@ impl Detector {
 
     fn handle_packet(&mut self, at: Timestamp, packet: &Packet<'_>) {
         let (key, way) = FlowKey::of(packet);
-        let syn = begins_connection(packet);
         let found = self.flows.find(&key);
-        let known =
-            found.filter(|slot| self.flows.entry(*slot).is_some_and(|entry| !entry.begins_anew(at, syn)));
-        let Some(slot) = known.or_else(|| self.begin((found, key, way), at, packet)) else { return };
+        let over = found.and_then(|slot| self.flows.entry(slot)?.over_with(at, packet));
+        let slot = match (found, over) {
+            (Some(slot), None) => slot,
+            _ => match self.begin((found.zip(over), key, way), at, packet) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
         let Some(entry) = self.flows.entry(slot) else { return };
-        entry.touch(at);
-        if matches!(entry.interest, Interest::Nothing) {
-            return;
+        entry.count(at, way, packet.length);
+        let mut ends = false;
+        if let Segment::Tcp(tcp) = &packet.segment {
+            ends = entry.note_tcp(tcp, way);
         }
-        let held_before = entry.held();
-        let room = HELD_BYTES_MAX.saturating_sub(self.held);
-        let mut scene = Scene { at, place: Where::Flow(entry.flow()), known: &mut entry.known };
-        let door = &mut self.door;
-        let sight = &mut |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
-        match &packet.segment {
-            Segment::Tcp(tcp) => read_tcp(&mut entry.interest, (tcp, way, room), &mut self.counters, sight),
-            Segment::Udp { payload, .. } => {
-                read_datagram(&mut entry.interest, (payload, room), &mut self.counters, sight);
-            }
-            Segment::Other(_) => {}
+        if entry.compared_with != self.set_number || at >= entry.review_at {
+            self.review(slot, at);
         }
-        self.held = (self.held + entry.held()).saturating_sub(held_before);
+        self.read(slot, at, packet, way);
+        if ends {
+            self.leave(slot, at);
+        }
     }
 
-    /// Begins a flow, in the place of a former one between the same ends, and sights its ends.
+    /// Begins a flow, in the place of a former one between the same ends.
     fn begin(
         &mut self,
-        (former, key, way): (Option<Slot>, FlowKey, Way),
+        (former, key, way): (Option<(Slot, FlowEnd)>, FlowKey, Way),
         at: Timestamp,
         packet: &Packet<'_>,
     ) -> Option<Slot> {
-        match former.and_then(|slot| self.flows.remove(slot)) {
-            Some(former) => {
-                self.counters.flows_idle += u64::from(former.is_idle(at));
-                self.end(former, at);
+        match former {
+            Some((slot, why)) => {
+                let entry = self.flows.remove(slot)?;
+                self.counters.flows_idle += u64::from(why == FlowEnd::Idle);
+                self.end(entry, why, at);
             }
             None => self.make_room(at),
         }
         self.counters.flows_begun += 1;
-        let ends = (key, who_began(packet, way));
-        let slot =
-            self.flows.insert(Entry::new(ends, at, begins_connection(packet), first_interest(packet)))?;
-        let entry = self.flows.entry(slot)?;
-        let flow = entry.flow();
-        let mut scene = Scene { at, place: Where::Flow(flow), known: &mut entry.known };
-        for (address, seen_in) in [(flow.src, SeenIn::FlowSrc), (flow.dst, SeenIn::FlowDst)] {
-            self.door.sight(&mut scene, Sighting::new(Observable::Ip(address), seen_in, &[]));
+        let mut entry = Entry::new((key, who_began(packet, way)), at, first_interest(packet));
+        if matches!(&packet.segment, Segment::Tcp(tcp) if !tcp.syn) {
+            entry.note_midstream();
         }
-        Some(slot)
+        self.flows.insert(entry)
+    }
+
+    /// Compares the ends of a flow: when it begins, when another set of indicators is in force, and once in a while
+    /// when it goes on. A flow that was hit brings its hit up to date.
+    fn review(&mut self, slot: Slot, at: Timestamp) {
+        let Some(entry) = self.flows.entry(slot) else { return };
+        let is_new = entry.compared_with == 0;
+        let compare = entry.compared_with != self.set_number || entry.known.is_some();
+        entry.compared_with = self.set_number;
+        entry.review_at = at.plus_seconds(REVIEW_SECONDS);
+        if !compare || (!is_new && self.door.only_observes()) {
+            return;
+        }
+        let held_before = entry.held();
+        let flow = entry.flow();
+        let traffic = entry.traffic(None);
+        if let Some(known) = &entry.known {
+            self.door.cooldowns.bring_up_to_date(known, entry, None);
+        }
+        let notes = entry.notes;
+        let mut scene = Scene { at, place: Where::Flow(flow), known: &mut entry.known, traffic: Some(traffic) };
+        for (address, seen_in) in [(flow.src, SeenIn::FlowSrc), (flow.dst, SeenIn::FlowDst)] {
+            let mut sighting = Sighting::new(Seen::Ip(address), seen_in, &[]);
+            sighting.notes = notes;
+            self.door.sight(&mut scene, sighting);
+        }
+        self.held = (self.held + entry.held()).saturating_sub(held_before);
+    }
+
+    /// Reads what a packet carries, as long as its flow is of interest.
+    fn read(&mut self, slot: Slot, at: Timestamp, packet: &Packet<'_>, way: Way) {
+        let Some(entry) = self.flows.entry(slot) else { return };
+        if matches!(entry.interest, Interest::Nothing) {
+            return;
+        }
+        let (tcp, payload, ports) = match &packet.segment {
+            Segment::Tcp(tcp) => (Some(tcp), tcp.payload, [tcp.src_port, tcp.dst_port]),
+            Segment::Udp { src_port, dst_port, payload } => (None, *payload, [*src_port, *dst_port]),
+            Segment::Other(_) => return,
+        };
+        if payload.is_empty() {
+            return;
+        }
+        let held_before = entry.held();
+        let room = self.held_max.saturating_sub(self.held);
+        if matches!(entry.interest, Interest::Fresh) {
+            if room < size_of::<Connection>() {
+                self.counters.streams_refused += 1;
+                entry.interest = Interest::Nothing;
+                return;
+            }
+            let connection = Connection::new(entry.starts(), entry.began(), ports);
+            entry.interest = Interest::Tcp(Box::new(connection));
+        }
+        let traffic = entry.traffic(None);
+        let place = Where::Flow(entry.flow());
+        let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
+        let door = &mut self.door;
+        let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
+        let mut sink = Sink::new(&mut self.counters, self.wants, &mut sight);
+        sink.notes = entry.notes;
+        let done = match (&mut entry.interest, tcp) {
+            (Interest::Tcp(connection), Some(tcp)) => {
+                connection.push(tcp, (way, room), &mut sink);
+                connection.is_done()
+            }
+            (Interest::Udp(datagrams), None) => {
+                datagrams.read(payload, room, &mut sink);
+                datagrams.is_done()
+            }
+            _ => true,
+        };
+        entry.notes = sink.notes;
+        if done {
+            entry.interest = Interest::Nothing;
+        }
+        self.held = (self.held + entry.held()).saturating_sub(held_before);
+    }
+
+    /// A connection ended by its own packets: nothing more is to be read of it, but its entry stays for late ones.
+    fn leave(&mut self, slot: Slot, at: Timestamp) {
+        let Some(entry) = self.flows.entry(slot) else { return };
+        let held_before = entry.held();
+        let mut interest = std::mem::replace(&mut entry.interest, Interest::Nothing);
+        let ended = entry.own_end();
+        read_rest(&mut interest, entry, (&mut self.door, &mut self.counters, self.wants), at);
+        if let Some(known) = &entry.known {
+            self.door.cooldowns.bring_up_to_date(known, entry, ended);
+        }
+        self.held = (self.held + entry.held()).saturating_sub(held_before);
     }
 
     fn make_room(&mut self, at: Timestamp) {
         if let Some(forgotten) = self.flows.make_room(at) {
-            let reason = &mut self.counters;
-            if forgotten.evicted {
-                reason.flows_evicted += 1
-            } else {
-                reason.flows_idle += 1
+            match forgotten.why {
+                FlowEnd::Evicted => self.counters.flows_evicted += 1,
+                FlowEnd::Idle => self.counters.flows_idle += 1,
+                _ => {}
             }
-            self.end(forgotten.entry, at);
+            self.end(forgotten.entry, forgotten.why, at);
         }
     }
 
     /// A flow left the table: what still waited for missing bytes is read.
-    fn end(&mut self, mut entry: Entry, at: Timestamp) {
+    fn end(&mut self, mut entry: Entry, why: FlowEnd, at: Timestamp) {
         self.held = self.held.saturating_sub(entry.held());
-        let flow = entry.flow();
-        let Interest::Tcp { streams: Some(streams), .. } = &mut entry.interest else { return };
-        let mut scene = Scene { at, place: Where::Flow(flow), known: &mut entry.known };
-        let door = &mut self.door;
-        for stream in streams.iter_mut() {
-            stream.end(&mut self.counters, &mut |sighting| door.sight(&mut scene, sighting));
+        let mut interest = std::mem::replace(&mut entry.interest, Interest::Nothing);
+        read_rest(&mut interest, &mut entry, (&mut self.door, &mut self.counters, self.wants), at);
+        if let Some(known) = &entry.known {
+            self.door.cooldowns.bring_up_to_date(known, &entry, Some(why));
         }
     }
 }
 
-/// Sequence number of a SYN that begins a connection.
-fn begins_connection(packet: &Packet<'_>) -> Option<u32> {
-    match &packet.segment {
-        Segment::Tcp(tcp) if tcp.syn && !tcp.ack => Some(tcp.sequence),
-        _ => None,
-    }
+/// Reads what waited for missing bytes in a flow that is over.
+fn read_rest(
+    interest: &mut Interest,
+    entry: &mut Entry,
+    (door, counters, wants): (&mut Door, &mut Counters, Wants),
+    at: Timestamp,
+) {
+    let Interest::Tcp(connection) = interest else { return };
+    let (traffic, place, notes) = (entry.traffic(None), Where::Flow(entry.flow()), entry.notes);
+    let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
+    let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
+    let mut sink = Sink::new(counters, wants, &mut sight);
+    sink.notes = notes;
+    connection.end(&mut sink);
 }
 
 /// Who began: the sender, unless the packet is an answer, by its flags or because it comes from a service's port.
@@ -270,11 +373,7 @@ fn who_began(packet: &Packet<'_>, way: Way) -> Way {
         Segment::Udp { src_port, dst_port, .. } => from_service(*src_port, *dst_port),
         Segment::Other(_) => false,
     };
-    match (way, is_answer) {
-        (way, false) => way,
-        (Way::Up, true) => Way::Down,
-        (Way::Down, true) => Way::Up,
-    }
+    if is_answer { way.reverse() } else { way }
 }
 
 /// Whether the start was missed and this packet comes from the serving side. Services listen on low ports;
@@ -290,71 +389,9 @@ fn from_service(src_port: u16, dst_port: u16) -> bool {
 
 fn first_interest(packet: &Packet<'_>) -> Interest {
     match &packet.segment {
-        Segment::Tcp(_) => Interest::Tcp { first: [None; 2], streams: None },
-        Segment::Udp { src_port: dns::PORT, .. } | Segment::Udp { dst_port: dns::PORT, .. } => Interest::Dns,
-        Segment::Udp { .. } => Interest::Datagrams { left: DATAGRAMS_UNKNOWN_MAX },
+        Segment::Tcp(_) => Interest::Fresh,
+        Segment::Udp { src_port, dst_port, .. } => Interest::Udp(Datagrams::for_ports([*src_port, *dst_port])),
         Segment::Other(_) => Interest::Nothing,
-    }
-}
-
-fn read_tcp(
-    interest: &mut Interest,
-    (tcp, way, room): (&Tcp<'_>, Way, usize),
-    counters: &mut Counters,
-    sight: &mut dyn FnMut(Sighting<'_>),
-) {
-    let Interest::Tcp { first, streams } = interest else { return };
-    let [up, down] = first;
-    let known_start = if way == Way::Up { up } else { down };
-    let sequence = if tcp.syn { tcp.sequence.wrapping_add(1) } else { tcp.sequence };
-    if tcp.syn {
-        *known_start = Some(sequence);
-    }
-    if tcp.payload.is_empty() {
-        return;
-    }
-    let dns = tcp.src_port == dns::PORT || tcp.dst_port == dns::PORT;
-    let reader = || if dns { Reader::Dns { fresh: true } } else { Reader::default() };
-    let [up, down] = *first;
-    let streams = streams.get_or_insert_with(|| {
-        Box::new([Stream::starting_at(up, reader()), Stream::starting_at(down, reader())])
-    });
-    let [up, down] = &mut **streams;
-    let stream = if way == Way::Up { up } else { down };
-    if tcp.payload.len() > room && !stream.is_done() {
-        counters.streams_refused += 1;
-        stream.give_up();
-    }
-    stream.push((sequence, tcp.payload, tcp.cut), counters, sight);
-    if streams.iter().all(Stream::is_done) {
-        *interest = Interest::Nothing;
-    }
-}
-
-fn read_datagram(
-    interest: &mut Interest,
-    (payload, room): (&[u8], usize),
-    counters: &mut Counters,
-    sight: &mut dyn FnMut(Sighting<'_>),
-) {
-    match interest {
-        Interest::Dns => dns::read(payload, counters, sight),
-        Interest::Datagrams { left } => {
-            *left = left.saturating_sub(1);
-            if Initials::begin_in(payload) && payload.len() <= room {
-                let mut initials = Box::new(Initials::default());
-                let done = initials.read(payload, counters, sight);
-                *interest = if done { Interest::Nothing } else { Interest::Quic(initials) };
-            } else if *left == 0 {
-                *interest = Interest::Nothing;
-            }
-        }
-        Interest::Quic(initials) => {
-            if payload.len() > room || initials.read(payload, counters, sight) {
-                *interest = Interest::Nothing;
-            }
-        }
-        Interest::Tcp { .. } | Interest::Nothing => {}
     }
 }
 

@@ -330,7 +330,7 @@ fn more_than_is_kept_of_all_streams_is_refused_and_counted() {
         detector.handle_frame(at(0), Link::Ethernet, &flow.data(1, &head));
         while detector.poll_sighting().is_some() {}
     }
-    assert!(detector.held <= HELD_BYTES_MAX + 4096, "{}", detector.held);
+    assert!(detector.held <= detector.held_max + 4096, "{}", detector.held);
     assert!(detector.counters().streams_refused > 1000);
     detector.finish(at(1));
     assert_eq!(detector.held, 0);

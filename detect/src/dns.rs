@@ -1,9 +1,8 @@
 //! DNS over UDP and TCP: the names asked for, and the names and addresses answered.
 
-use protocol::{Domain, Observable, SeenIn};
+use protocol::SeenIn;
 
-use crate::counters::Counters;
-use crate::sighting::{Sight, Sighting};
+use crate::sighting::{Seen, Sighting, Sink};
 
 /// The port of DNS (RFC 1035 §4.2).
 pub(crate) const PORT: u16 = 53;
@@ -21,26 +20,26 @@ const POINTERS_MAX: u8 = 32;
 
 /// Reads the messages of a TCP stream, each with its length before it (RFC 1035 §4.2.2), and returns how many
 /// bytes are done with.
-pub(crate) fn read_stream(bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) -> usize {
+pub(crate) fn read_stream(bytes: &[u8], sink: &mut Sink<'_>) -> usize {
     let mut consumed = 0;
     while let Some((length, rest)) = bytes.get(consumed..).and_then(|rest| rest.split_first_chunk::<2>()) {
         let Some(message) = rest.get(..usize::from(u16::from_be_bytes(*length))) else { break };
-        read(message, counters, sight);
+        read(message, sink);
         consumed += 2 + message.len();
     }
     consumed
 }
 
 /// Reads one message.
-pub(crate) fn read(message: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) {
-    counters.dns_messages += 1;
-    if read_sections(message, sight).is_none() {
-        counters.dns_malformed += 1;
+pub(crate) fn read(message: &[u8], sink: &mut Sink<'_>) {
+    sink.counters.dns_messages += 1;
+    if read_sections(message, sink).is_none() {
+        sink.counters.dns_malformed += 1;
     }
 }
 
 /// `None` when the message ends too early or contradicts itself; what was read until then is reported.
-fn read_sections(message: &[u8], sight: &mut Sight<'_>) -> Option<()> {
+fn read_sections(message: &[u8], sink: &mut Sink<'_>) -> Option<()> {
     let header = message.first_chunk::<12>()?;
     let [_, _, flags, _, q_high, q_low, a_high, a_low, ..] = *header;
     let is_answer = flags & 0x80 != 0;
@@ -60,19 +59,19 @@ fn read_sections(message: &[u8], sight: &mut Sight<'_>) -> Option<()> {
         let class = be16(message, at + 2)?;
         at += 4;
         if class & 0x7fff <= 255 {
-            name.sight(SeenIn::DnsQuery, sight);
+            name.sight(SeenIn::DnsQuery, sink);
         }
     }
     if is_answer {
         for _ in 0..answers.min(RECORDS_MAX) {
-            at = read_record(message, at, sight)?;
+            at = read_record(message, at, sink)?;
         }
     }
     Some(())
 }
 
 /// Reads one record (RFC 1035 §4.1.3) and returns where the next begins.
-fn read_record(message: &[u8], at: usize, sight: &mut Sight<'_>) -> Option<usize> {
+fn read_record(message: &[u8], at: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let mut owner = Name::default();
     let at = owner.read(message, at)?;
     let kind = be16(message, at)?;
@@ -82,25 +81,25 @@ fn read_record(message: &[u8], at: usize, sight: &mut Sight<'_>) -> Option<usize
     match kind {
         1 => {
             let address = data.first_chunk::<4>()?;
-            sight(Sighting::new(Observable::Ip((*address).into()), SeenIn::DnsAnswer, &owner.text));
+            sink.sight(Sighting::new(Seen::Ip((*address).into()), SeenIn::DnsAnswer, &owner.text));
         }
         28 => {
-            let address = std::net::IpAddr::from(*data.first_chunk::<16>()?).to_canonical();
-            sight(Sighting::new(Observable::Ip(address), SeenIn::DnsAnswer, &owner.text));
+            let address = std::net::IpAddr::from(*data.first_chunk::<16>()?);
+            sink.sight(Sighting::new(Seen::Ip(address), SeenIn::DnsAnswer, &owner.text));
         }
         // NS, CNAME, PTR, DNAME: another name for what was asked.
-        2 | 5 | 12 | 39 => read_target(message, data_at, sight)?,
-        15 => read_target(message, data_at + 2, sight)?, // MX: after the preference
-        33 => read_target(message, data_at + 6, sight)?, // SRV: after priority, weight and port
+        2 | 5 | 12 | 39 => read_target(message, data_at, sink)?,
+        15 => read_target(message, data_at + 2, sink)?, // MX: after the preference
+        33 => read_target(message, data_at + 6, sink)?, // SRV: after priority, weight and port
         _ => {}
     }
     Some(data_at + length)
 }
 
-fn read_target(message: &[u8], at: usize, sight: &mut Sight<'_>) -> Option<()> {
+fn read_target(message: &[u8], at: usize, sink: &mut Sink<'_>) -> Option<()> {
     let mut target = Name::default();
     target.read(message, at)?;
-    target.sight(SeenIn::DnsAnswer, sight);
+    target.sight(SeenIn::DnsAnswer, sink);
     Some(())
 }
 
@@ -145,9 +144,9 @@ impl Name {
         }
     }
 
-    fn sight(&self, seen_in: SeenIn, sight: &mut Sight<'_>) {
-        if let Ok(domain) = Domain::from_wire(&self.text) {
-            sight(Sighting::new(Observable::Domain(domain), seen_in, &self.text));
+    fn sight(&self, seen_in: SeenIn, sink: &mut Sink<'_>) {
+        if !self.text.is_empty() {
+            sink.sight(Sighting::new(Seen::WireName(&self.text), seen_in, &self.text));
         }
     }
 }
@@ -160,18 +159,11 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::made::{dns_answer, dns_question};
+    use crate::made::{dns_answer, dns_question, seen_by, strings};
 
     fn check(message: &[u8], expected: &[&str], malformed: u64) {
-        let mut seen = Vec::new();
-        let mut counters = Counters::default();
-        read(message, &mut counters, &mut |sighting| {
-            seen.push(format!("{} {}", sighting.seen_in.as_str(), sighting.observable));
-        });
-        assert_eq!(
-            (seen.iter().map(String::as_str).collect::<Vec<_>>(), counters.dns_malformed),
-            (expected.to_vec(), malformed)
-        );
+        let (seen, counters) = seen_by(|sink| read(message, sink));
+        assert_eq!((seen, counters.dns_malformed), (strings(expected), malformed));
     }
 
     #[test]
@@ -199,9 +191,9 @@ mod tests {
         stream.extend(&question);
         let mut both = stream.clone();
         both.extend(&stream[..9]);
-        let mut seen = 0;
-        let consumed = read_stream(&both, &mut Counters::default(), &mut |_| seen += 1);
-        assert_eq!((consumed, seen), (stream.len(), 1));
+        let mut consumed = 0;
+        let (seen, _) = seen_by(|sink| consumed = read_stream(&both, sink));
+        assert_eq!((consumed, seen.len()), (stream.len(), 1));
     }
 
     #[test]

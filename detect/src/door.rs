@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use protocol::hit::evidence;
-use protocol::{Direction, Flow, Hit, HitId, Observable, Place, SeenIn, Timestamp};
+use protocol::hit::{NAMED_ORIGINS_MAX, evidence};
+use protocol::{Direction, Flow, Hit, HitId, Observable, Place, SeenIn, Timestamp, Traffic};
 
 use crate::cooldown::{Cooldowns, Key};
 use crate::counters::Counters;
@@ -13,19 +13,38 @@ use crate::home::{Home, Sides};
 use crate::http;
 use crate::line::Scan;
 use crate::matcher::{Found, Matcher};
-use crate::sighting::{Sighting, SightingRecord};
+use crate::normal::Scratch;
+use crate::sighting::{Seen, Sighting, SightingRecord, Wants};
 
 /// Indicators remembered of one flow; of more, the first are forgotten and may give another hit.
 const KNOWN_MAX: usize = 32;
 
 /// Hits of a flow or line already given out: the same indicator seen again there only counts.
-pub(crate) type Known = Option<Box<Vec<Arc<Key>>>>;
+pub(crate) type Known = Option<Box<KnownHits>>;
+
+/// What the hits of a flow or line were.
+#[derive(Default)]
+pub(crate) struct KnownHits(Vec<Arc<Key>>);
+
+impl KnownHits {
+    /// Bytes kept.
+    pub fn held(&self) -> usize {
+        self.0.capacity() * size_of::<Arc<Key>>()
+            + self.0.iter().map(|key| size_of::<Key>() + key.indicator.len()).sum::<usize>()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter().map(|key| &**key)
+    }
+}
 
 /// Where and when something is seen.
 pub(crate) struct Scene<'a> {
     pub at: Timestamp,
     pub place: Where<'a>,
     pub known: &'a mut Known,
+    /// What went over the flow so far.
+    pub traffic: Option<Traffic>,
 }
 
 /// A flow, or a line with what was found in it.
@@ -43,6 +62,7 @@ pub(crate) struct Door {
     pub cooldowns: Cooldowns,
     pub sightings: VecDeque<SightingRecord>,
     pub counters: Counters,
+    scratch: Scratch,
 }
 
 impl Door {
@@ -54,7 +74,17 @@ impl Door {
             cooldowns,
             sightings: VecDeque::new(),
             counters: Counters::default(),
+            scratch: Scratch::default(),
         }
+    }
+
+    /// What of the kinds that cost work to make is looked for.
+    pub fn wants(&self) -> Wants {
+        self.matcher.as_ref().map_or(Wants::ALL, |matcher| matcher.wants())
+    }
+
+    pub fn only_observes(&self) -> bool {
+        self.matcher.is_none()
     }
 
     pub fn set_matcher(&mut self, matcher: Arc<Matcher>) {
@@ -65,28 +95,41 @@ impl Door {
     pub fn sight(&mut self, scene: &mut Scene<'_>, sighting: Sighting<'_>) {
         self.counters.sightings += 1;
         let Some(matcher) = &self.matcher else {
-            self.sightings.push_back(SightingRecord {
-                at: scene.at,
-                input: self.input.clone(),
-                observable: sighting.observable,
-                seen_in: sighting.seen_in,
-                place: scene.place.to_place(),
-            });
+            self.write_down(scene, &sighting);
             return;
         };
         let port = sighting.port.or_else(|| scene.place.port_of(sighting.seen_in));
-        let found = matcher.look_up(&sighting.observable, port, scene.at);
-        if !found.is_empty() {
-            let matcher = Arc::clone(matcher);
-            self.hit(scene, sighting, &matcher, &found);
+        let found = self.scratch.normal(sighting.seen, port, |value| matcher.look_up(value, scene.at));
+        match found {
+            None => self.counters.values_odd += 1,
+            Some(found) if found.is_empty() => {}
+            Some(found) => {
+                let matcher = Arc::clone(matcher);
+                self.hit(scene, sighting, &matcher, &found);
+            }
         }
+    }
+
+    fn write_down(&mut self, scene: &Scene<'_>, sighting: &Sighting<'_>) {
+        let Some(observable) = self.scratch.owned(sighting.seen) else {
+            self.counters.values_odd += 1;
+            return;
+        };
+        self.sightings.push_back(SightingRecord {
+            at: scene.at,
+            input: self.input.clone(),
+            observable,
+            seen_in: sighting.seen_in,
+            place: scene.place.to_place(),
+            notes: sighting.notes.to_vec(),
+        });
     }
 
     fn hit(&mut self, scene: &mut Scene<'_>, sighting: Sighting<'_>, matcher: &Matcher, found: &Found) {
         self.counters.matches += 1;
         let mut ids = found.iter().map(|number| matcher.id(*number));
         let indicator = ids.next().unwrap_or_default();
-        let known = scene.known.get_or_insert_default();
+        let KnownHits(known) = &mut **scene.known.get_or_insert_default();
         if let Some(at) = known.iter().position(|key| *key.indicator == *indicator) {
             if known.get(at).is_some_and(|key| self.cooldowns.repeat(key, scene.at)) {
                 return;
@@ -102,8 +145,9 @@ impl Door {
         if self.cooldowns.repeat(&key, scene.at) {
             return;
         }
+        let Some(observable) = self.scratch.owned(sighting.seen) else { return };
         let place = scene.place.to_place();
-        let seen = (&sighting.observable, sighting.seen_in);
+        let seen = (&observable, sighting.seen_in);
         let hit = Hit {
             hit_id: HitId::derive(scene.at, &self.input, seen, &place, indicator),
             at: scene.at,
@@ -116,16 +160,17 @@ impl Door {
             count: 1,
             last_at: scene.at,
             bundle: matcher.serial(),
-            evidence: match sighting.seen_in {
-                SeenIn::HttpHost | SeenIn::HttpUrl | SeenIn::HttpUserAgent => {
-                    evidence(&http::evidence_of(sighting.evidence))
-                }
-                _ => evidence(sighting.evidence),
-            },
+            evidence: evidence_of(&sighting),
             seen_in: sighting.seen_in,
-            observable: sighting.observable,
+            observable,
             place,
+            notes: sighting.notes.to_vec(),
+            named_origins: sighting.named_origins.iter().take(NAMED_ORIGINS_MAX).copied().collect(),
+            traffic: scene.traffic,
+            nat: None,
+            witnesses: Vec::new(),
         };
+        self.counters.hits += 1;
         self.cooldowns.begin(key, hit, &mut self.counters);
     }
 
@@ -142,15 +187,27 @@ impl Door {
         if carried {
             sides.remote = None;
         } else if sides.direction == Direction::Transit {
-            sides.remote = seen_address(&sighting.observable).or(sides.remote);
+            sides.remote = seen_address(sighting.seen).or(sides.remote);
         }
         sides
     }
 }
 
-fn seen_address(observable: &Observable) -> Option<IpAddr> {
-    match observable {
-        Observable::Ip(address) => Some(*address),
+fn evidence_of(sighting: &Sighting<'_>) -> String {
+    match sighting.seen_in {
+        SeenIn::HttpHost
+        | SeenIn::HttpUrl
+        | SeenIn::HttpUserAgent
+        | SeenIn::HttpReferer
+        | SeenIn::HttpForwarded => evidence(&http::evidence_of(sighting.evidence)),
+        _ => evidence(sighting.evidence),
+    }
+}
+
+fn seen_address(seen: Seen<'_>) -> Option<IpAddr> {
+    match seen {
+        Seen::Ip(address) => Some(address.to_canonical()),
+        Seen::Normal(Observable::Ip(address)) => Some(*address),
         _ => None,
     }
 }

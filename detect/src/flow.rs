@@ -1,41 +1,45 @@
 //! The flow table: one entry a conversation, both directions, never more than its cap.
 //!
-//! Silent flows are found by a hand that moves on with each new flow, so no sweep ever stops the packets.
+//! Silent flows are found by a hand that moves on with each new flow, and the table grows in pieces, so no sweep
+//! and no copy ever stops the packets.
 
-use std::hash::BuildHasher as _;
-use std::net::IpAddr;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use protocol::{Flow, Timestamp, Transport};
+use protocol::{Flow, FlowEnd, Note, Timestamp, Traffic, Transport};
 
+use crate::connection::Connection;
+use crate::datagram::Datagrams;
 use crate::door::Known;
-use crate::frame::{Packet, Segment};
-use crate::quic::Initials;
-use crate::stream::Stream;
+use crate::frame::{Packet, Segment, Tcp};
+use crate::sighting::Notes;
 
 /// A silent TCP connection is forgotten after this long; RFC 5382 asks NATs for two hours, but what is
 /// interesting stands at the beginning.
 const TCP_IDLE_SECONDS: i64 = 900;
 /// The same for everything else (RFC 4787 §4.3 recommends five minutes to NATs).
 const OTHER_IDLE_SECONDS: i64 = 300;
+/// A connection that both ends left or one end reset: late segments still belong to it.
+const ENDED_IDLE_SECONDS: i64 = 30;
 /// Flows the hand looks at for each new one.
 const HAND_STEPS: usize = 2;
 /// Flows compared to find an old one to forget when the table is full.
 const EVICTION_SAMPLE: usize = 16;
+/// Entries in one piece of the table.
+const PIECE: usize = 1024;
+/// Bytes that a flow costs: its entry, and its place in the index at the least favourable load.
+pub(crate) const FLOW_BYTES: usize = size_of::<Option<Entry>>() + 2 * (size_of::<Place>() + 1) + 4;
 
-/// The five-tuple with the lower end first, so that both directions are one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The five-tuple with the lower end first, so that both directions are one. Addresses of IPv4 are mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FlowKey {
-    low: End,
-    high: End,
+    low: [u64; 2],
+    high: [u64; 2],
+    low_port: u16,
+    high_port: u16,
     proto: Transport,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct End {
-    address: IpAddr,
-    port: u16,
 }
 
 /// Which way a packet goes through its flow's key.
@@ -45,6 +49,33 @@ pub(crate) enum Way {
     Down,
 }
 
+impl Way {
+    pub fn reverse(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+}
+
+/// The upper half of an IPv4-mapped address (RFC 4291 §2.5.5.2).
+const MAPPED: u64 = 0xffff_0000_0000;
+
+fn words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(v4) => [0, MAPPED | u64::from(v4.to_bits())],
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, e, f, g, h, low @ ..] = v6.octets();
+            [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(low)]
+        }
+    }
+}
+
+fn address(words: [u64; 2]) -> IpAddr {
+    let [high, low] = words;
+    Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical()
+}
+
 impl FlowKey {
     pub fn of(packet: &Packet<'_>) -> (Self, Way) {
         let (proto, src_port, dst_port) = match &packet.segment {
@@ -52,22 +83,33 @@ impl FlowKey {
             Segment::Udp { src_port, dst_port, .. } => (Transport::Udp, *src_port, *dst_port),
             Segment::Other(proto) => (*proto, 0, 0),
         };
-        let src = End { address: packet.src, port: src_port };
-        let dst = End { address: packet.dst, port: dst_port };
-        if src <= dst {
-            (Self { low: src, high: dst, proto }, Way::Up)
+        let (src, dst) = (words(packet.src), words(packet.dst));
+        if (src, src_port) <= (dst, dst_port) {
+            (Self { low: src, high: dst, low_port: src_port, high_port: dst_port, proto }, Way::Up)
         } else {
-            (Self { low: dst, high: src, proto }, Way::Down)
+            (Self { low: dst, high: src, low_port: dst_port, high_port: src_port, proto }, Way::Down)
         }
+    }
+
+    fn hash(&self, hasher: &RandomState) -> u64 {
+        let mut hash = hasher.build_hasher();
+        let ports = u64::from(self.low_port) << 32 | u64::from(self.high_port) << 8 | self.proto as u64;
+        match (self.low, self.high) {
+            ([0, low], [0, high]) => hash.write_u64((low << 32) ^ (high & 0xffff_ffff) ^ (low & MAPPED)),
+            ([a, b], [c, d]) => [a, b, c, d].into_iter().for_each(|word| hash.write_u64(word)),
+        }
+        hash.write_u64(ports);
+        hash.finish()
     }
 
     /// The conversation, begun by the lower end when `up`.
     fn begun_by(&self, began: Way) -> Flow {
-        let (src, dst) = match began {
-            Way::Up => (self.low, self.high),
-            Way::Down => (self.high, self.low),
+        let (low, high) = ((address(self.low), self.low_port), (address(self.high), self.high_port));
+        let ((src, src_port), (dst, dst_port)) = match began {
+            Way::Up => (low, high),
+            Way::Down => (high, low),
         };
-        Flow { proto: self.proto, src: src.address, src_port: src.port, dst: dst.address, dst_port: dst.port }
+        Flow { proto: self.proto, src, src_port, dst, dst_port }
     }
 }
 
@@ -75,70 +117,205 @@ impl FlowKey {
 pub(crate) enum Interest {
     /// Nothing: its packets cost one look-up.
     Nothing,
-    /// DNS over UDP, every datagram.
-    Dns,
-    /// UDP that may turn out to be QUIC within so many datagrams.
-    Datagrams {
-        left: u8,
-    },
-    Quic(Box<Initials>),
-    /// TCP; the streams begin with the first payload.
-    Tcp {
-        first: [Option<u32>; 2],
-        streams: Option<Box<[Stream; 2]>>,
-    },
+    /// TCP without payload so far.
+    Fresh,
+    Tcp(Box<Connection>),
+    Udp(Datagrams),
+}
+
+/// How far a TCP connection has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct TcpState(u8);
+
+impl TcpState {
+    /// SYN from the lower end; shifted by one, from the higher one. The same for the others.
+    const SYN: u8 = 1;
+    const FIN: u8 = 4;
+    const RESET: u8 = 16;
+    /// The connection began with a SYN without ACK.
+    const BEGUN: u8 = 32;
+
+    fn note(&mut self, bit: u8, way: Way) {
+        self.0 |= bit << u8::from(way == Way::Down);
+    }
+
+    fn has(self, bit: u8, way: Way) -> bool {
+        self.0 & (bit << u8::from(way == Way::Down)) != 0
+    }
+
+    fn has_both(self, bit: u8) -> bool {
+        self.has(bit, Way::Up) && self.has(bit, Way::Down)
+    }
+
+    fn is_ended(self) -> bool {
+        self.0 & Self::RESET != 0 || self.has_both(Self::FIN)
+    }
 }
 
 /// One conversation.
 pub(crate) struct Entry {
     key: FlowKey,
-    began: Way,
     last_at: Timestamp,
-    /// Sequence number of the SYN that began it.
-    syn: Option<u32>,
+    /// When its ends are compared again although nothing new was seen.
+    pub review_at: Timestamp,
+    /// Packets and bytes, up and down.
+    packets: [u64; 2],
+    bytes: [u64; 2],
     pub interest: Interest,
     pub known: Known,
+    /// Sequence numbers of the first bytes, up and down, where a SYN was seen.
+    starts: [u32; 2],
+    /// Number of the set of indicators that its ends were compared with.
+    pub compared_with: u32,
+    state: TcpState,
+    began: Way,
+    pub notes: Notes,
 }
 
 impl Entry {
-    pub fn new((key, began): (FlowKey, Way), at: Timestamp, syn: Option<u32>, interest: Interest) -> Self {
-        Self { key, began, last_at: at, syn, interest, known: None }
+    pub fn new((key, began): (FlowKey, Way), at: Timestamp, interest: Interest) -> Self {
+        Self {
+            key,
+            last_at: at,
+            review_at: at,
+            packets: [0; 2],
+            bytes: [0; 2],
+            interest,
+            known: None,
+            starts: [0; 2],
+            compared_with: 0,
+            state: TcpState::default(),
+            began,
+            notes: Notes::default(),
+        }
     }
 
     pub fn flow(&self) -> Flow {
         self.key.begun_by(self.began)
     }
 
-    /// Bytes of stream heads it keeps.
+    /// When its last packet came.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// Which way the party that began sends.
+    pub fn began(&self) -> Way {
+        self.began
+    }
+
+    /// Bytes that it keeps beside its entry.
     pub fn held(&self) -> usize {
-        match &self.interest {
-            Interest::Tcp { streams: Some(streams), .. } => streams.iter().map(Stream::held).sum(),
-            Interest::Quic(initials) => initials.held(),
-            _ => 0,
+        let interest = match &self.interest {
+            Interest::Tcp(connection) => connection.held(),
+            Interest::Udp(datagrams) => datagrams.held(),
+            Interest::Nothing | Interest::Fresh => 0,
+        };
+        interest + self.known.as_ref().map_or(0, |known| known.held())
+    }
+
+    /// Counts a packet of so many bytes.
+    pub fn count(&mut self, at: Timestamp, way: Way, length: usize) {
+        self.last_at = self.last_at.max(at);
+        let [up, down] = &mut self.packets;
+        *(if way == Way::Up { up } else { down }) += 1;
+        let [up, down] = &mut self.bytes;
+        *(if way == Way::Up { up } else { down }) += length as u64;
+    }
+
+    /// Notes what the flags of a segment say; true when the connection ends with it.
+    pub fn note_tcp(&mut self, tcp: &Tcp<'_>, way: Way) -> bool {
+        if !(tcp.syn || tcp.fin || tcp.rst) {
+            return false;
+        }
+        let was_ended = self.state.is_ended();
+        if tcp.syn {
+            self.state.note(TcpState::SYN, way);
+            let [up, down] = &mut self.starts;
+            *(if way == Way::Up { up } else { down }) = tcp.sequence.wrapping_add(1);
+            if !tcp.ack {
+                self.state.0 |= TcpState::BEGUN;
+            }
+        }
+        if tcp.fin {
+            self.state.note(TcpState::FIN, way);
+        }
+        if tcp.rst {
+            self.state.0 |= TcpState::RESET;
+        }
+        self.state.is_ended() && !was_ended
+    }
+
+    /// The sequence numbers of the first bytes, up and down, as far as they are known.
+    pub fn starts(&self) -> [Option<u32>; 2] {
+        let [up, down] = self.starts;
+        let known = |way, start| self.state.has(TcpState::SYN, way).then_some(start);
+        [known(Way::Up, up), known(Way::Down, down)]
+    }
+
+    /// What went over it so far.
+    pub fn traffic(&self, ended: Option<FlowEnd>) -> Traffic {
+        let ([packets_up, packets_down], [bytes_up, bytes_down]) = (self.packets, self.bytes);
+        let (out, back) = ((packets_up, bytes_up), (packets_down, bytes_down));
+        let (out, back) = if self.began == Way::Up { (out, back) } else { (back, out) };
+        Traffic {
+            packets_out: out.0,
+            packets_back: back.0,
+            bytes_out: out.1,
+            bytes_back: back.1,
+            established: self.state.has_both(TcpState::SYN),
+            ended,
         }
     }
 
-    /// Notes a packet.
-    pub fn touch(&mut self, at: Timestamp) {
-        self.last_at = self.last_at.max(at);
+    /// Why it is over, when its own packets say so.
+    pub fn own_end(&self) -> Option<FlowEnd> {
+        match self.state {
+            state if state.0 & TcpState::RESET != 0 => Some(FlowEnd::Reset),
+            state if state.has_both(TcpState::FIN) => Some(FlowEnd::Closed),
+            _ => None,
+        }
     }
 
-    /// Whether a packet begins another conversation between the same ends: after a long silence, or with a new SYN.
-    pub fn begins_anew(&self, at: Timestamp, syn: Option<u32>) -> bool {
-        syn.is_some() && self.syn != syn || self.is_idle(at)
+    /// Why another conversation begins with this packet between the same ends: a new SYN, or a long silence.
+    pub fn over_with(&self, at: Timestamp, packet: &Packet<'_>) -> Option<FlowEnd> {
+        if let Segment::Tcp(Tcp { syn: true, ack: false, sequence, .. }) = packet.segment {
+            let began = self.state.0 & TcpState::BEGUN != 0;
+            let [up, down] = self.starts;
+            let start = if self.began == Way::Up { up } else { down };
+            if !began || start != sequence.wrapping_add(1) {
+                return Some(self.own_end().unwrap_or(FlowEnd::Replaced));
+            }
+        }
+        self.is_idle(at).then(|| self.own_end().unwrap_or(FlowEnd::Idle))
     }
 
     pub fn is_idle(&self, at: Timestamp) -> bool {
-        let seconds = if self.key.proto == Transport::Tcp { TCP_IDLE_SECONDS } else { OTHER_IDLE_SECONDS };
+        let seconds = match self.key.proto {
+            Transport::Tcp if self.state.is_ended() => ENDED_IDLE_SECONDS,
+            Transport::Tcp => TCP_IDLE_SECONDS,
+            _ => OTHER_IDLE_SECONDS,
+        };
         at.micros_since(self.last_at) > seconds * 1_000_000
     }
+
+    /// Notes that the start was not seen.
+    pub fn note_midstream(&mut self) {
+        self.notes.add(Note::Midstream);
+    }
+}
+
+/// Where an entry is, and the lower half of its key's hash, which spares looking at most other entries.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: u32,
+    hash: u32,
 }
 
 /// The flows in progress.
 pub(crate) struct FlowTable {
-    /// Position in `entries` by key.
-    index: HashTable<u32>,
-    entries: Vec<Option<Entry>>,
+    index: HashTable<Place>,
+    pieces: Vec<Vec<Option<Entry>>>,
     free: Vec<u32>,
     hasher: RandomState,
     hand: usize,
@@ -149,17 +326,28 @@ pub(crate) struct FlowTable {
 #[derive(Clone, Copy)]
 pub(crate) struct Slot(u32);
 
-/// A flow that left the table, and whether only because it was full.
+/// A flow that left the table, and why.
 pub(crate) struct Forgotten {
     pub entry: Entry,
-    pub evicted: bool,
+    pub why: FlowEnd,
+}
+
+/// The lower half of a hash, and that half spread again over the bits that the index uses.
+fn halves(hash: u64) -> (u32, u64) {
+    let [_, _, _, _, low @ ..] = hash.to_be_bytes();
+    let low = u32::from_be_bytes(low);
+    (low, spread(low))
+}
+
+fn spread(low: u32) -> u64 {
+    u64::from(low).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl FlowTable {
     pub fn new(flows_max: usize) -> Self {
         Self {
             index: HashTable::new(),
-            entries: Vec::new(),
+            pieces: Vec::new(),
             free: Vec::new(),
             hasher: RandomState::default(),
             hand: 0,
@@ -173,21 +361,24 @@ impl FlowTable {
 
     /// Where the flow of a key is.
     pub fn find(&self, key: &FlowKey) -> Option<Slot> {
-        let hash = self.hasher.hash_one(key);
-        let slot = self.index.find(hash, |slot| self.at(*slot).is_some_and(|entry| entry.key == *key))?;
-        Some(Slot(*slot))
+        let (low, spread) = halves(key.hash(&self.hasher));
+        let is_it =
+            |place: &Place| place.hash == low && self.at(place.slot).is_some_and(|entry| entry.key == *key);
+        Some(Slot(self.index.find(spread, is_it)?.slot))
     }
 
     /// The flow at a place.
     pub fn entry(&mut self, Slot(slot): Slot) -> Option<&mut Entry> {
-        self.entries.get_mut(usize::try_from(slot).ok()?)?.as_mut()
+        let slot = usize::try_from(slot).ok()?;
+        self.pieces.get_mut(slot / PIECE)?.get_mut(slot % PIECE)?.as_mut()
     }
 
     /// Takes the flow at a place out.
     pub fn remove(&mut self, Slot(slot): Slot) -> Option<Entry> {
-        let entry = self.entries.get_mut(usize::try_from(slot).ok()?)?.take()?;
-        let hash = self.hasher.hash_one(entry.key);
-        if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
+        let at = usize::try_from(slot).ok()?;
+        let entry = self.pieces.get_mut(at / PIECE)?.get_mut(at % PIECE)?.take()?;
+        let (_, spread) = halves(entry.key.hash(&self.hasher));
+        if let Ok(found) = self.index.find_entry(spread, |place| place.slot == slot) {
             found.remove();
         }
         self.free.push(slot);
@@ -199,50 +390,68 @@ impl FlowTable {
         for _ in 0..HAND_STEPS {
             let slot = self.step_hand();
             if self.at(slot).is_some_and(|entry| entry.is_idle(at)) {
-                return Some(Forgotten { entry: self.remove(Slot(slot))?, evicted: false });
+                let entry = self.remove(Slot(slot))?;
+                let why = entry.own_end().unwrap_or(FlowEnd::Idle);
+                return Some(Forgotten { entry, why });
             }
         }
         if self.len() < self.flows_max {
             return None;
         }
-        let sample = std::iter::repeat_with(|| self.step_hand()).take(EVICTION_SAMPLE).collect::<Vec<_>>();
-        let with_age = sample.into_iter().filter_map(|slot| Some((self.at(slot)?.last_at, slot)));
-        let (_, oldest) = with_age.min()?;
-        Some(Forgotten { entry: self.remove(Slot(oldest))?, evicted: true })
+        let mut oldest: Option<(Timestamp, u32)> = None;
+        for _ in 0..EVICTION_SAMPLE {
+            let slot = self.step_hand();
+            let found = self.at(slot).map(|entry| (entry.last_at, slot));
+            oldest = match (oldest, found) {
+                (Some(oldest), Some(found)) => Some(oldest.min(found)),
+                (oldest, found) => oldest.or(found),
+            };
+        }
+        let entry = self.remove(Slot(oldest?.1))?;
+        let why = entry.own_end().unwrap_or(FlowEnd::Evicted);
+        Some(Forgotten { entry, why })
     }
 
     /// Puts in a flow that is not in the table.
     pub fn insert(&mut self, entry: Entry) -> Option<Slot> {
-        let hash = self.hasher.hash_one(entry.key);
+        let (hash, spread_hash) = halves(entry.key.hash(&self.hasher));
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None => {
-                self.entries.push(None);
-                u32::try_from(self.entries.len() - 1).ok()?
-            }
+            None => self.grow()?,
         };
-        *self.entries.get_mut(usize::try_from(slot).ok()?)? = Some(entry);
-        let (entries, hasher) = (&self.entries, &self.hasher);
-        self.index.insert_unique(hash, slot, |slot| {
-            let entry = usize::try_from(*slot).ok().and_then(|slot| entries.get(slot)?.as_ref());
-            entry.map_or(0, |entry| hasher.hash_one(entry.key))
-        });
+        let at = usize::try_from(slot).ok()?;
+        *self.pieces.get_mut(at / PIECE)?.get_mut(at % PIECE)? = Some(entry);
+        self.index.insert_unique(spread_hash, Place { slot, hash }, |place| spread(place.hash));
         Some(Slot(slot))
     }
 
+    /// A place that was never used.
+    fn grow(&mut self) -> Option<u32> {
+        if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
+            self.pieces.push(Vec::with_capacity(PIECE.min(self.flows_max)));
+        }
+        let before = (self.pieces.len() - 1) * PIECE;
+        let piece = self.pieces.last_mut()?;
+        piece.push(None);
+        u32::try_from(before + piece.len() - 1).ok()
+    }
+
     /// Takes out every flow, in the order of their places.
-    pub fn drain(&mut self) -> impl Iterator<Item = Entry> {
+    pub fn drain(&mut self) -> impl Iterator<Item = Entry> + use<> {
         self.index.clear();
         self.free.clear();
-        std::mem::take(&mut self.entries).into_iter().flatten()
+        self.hand = 0;
+        std::mem::take(&mut self.pieces).into_iter().flatten().flatten()
     }
 
     fn at(&self, slot: u32) -> Option<&Entry> {
-        self.entries.get(usize::try_from(slot).ok()?)?.as_ref()
+        let slot = usize::try_from(slot).ok()?;
+        self.pieces.get(slot / PIECE)?.get(slot % PIECE)?.as_ref()
     }
 
     fn step_hand(&mut self) -> u32 {
-        self.hand = if self.hand + 1 < self.entries.len() { self.hand + 1 } else { 0 };
+        let used = self.pieces.last().map_or(0, |last| (self.pieces.len() - 1) * PIECE + last.len());
+        self.hand = if self.hand + 1 < used { self.hand + 1 } else { 0 };
         u32::try_from(self.hand).unwrap_or_default()
     }
 }

@@ -53,6 +53,8 @@ impl Link {
 pub(crate) struct Packet<'a> {
     pub src: IpAddr,
     pub dst: IpAddr,
+    /// Bytes of the packet as its header says, whatever the capture holds.
+    pub length: usize,
     pub segment: Segment<'a>,
 }
 
@@ -75,6 +77,8 @@ pub(crate) struct Tcp<'a> {
     pub sequence: u32,
     pub syn: bool,
     pub ack: bool,
+    pub fin: bool,
+    pub rst: bool,
     /// The capture holds less of the segment than was sent.
     pub cut: bool,
     pub payload: &'a [u8],

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use protocol::{Indicator, LookFor, Serial, Timestamp};
 
-use crate::counters::Counters;
-use crate::made::{Side, client_hello, dns_answer, tls_records, udp};
+use crate::made::{seen_by, Side, client_hello, dns_answer, tls_records, udp};
 use crate::{Detector, DetectorConfig, Line, Link, Matcher, dns, quic, tls};
 
 const LINKS: [Link; 6] =
@@ -138,16 +137,17 @@ proptest! {
 
     #[test]
     fn any_message_of_each_protocol(message in bytes(300), hello in damaged(client_hello("evil.example"))) {
-        let mut counters = Counters::default();
-        dns::read(&message, &mut counters, &mut |_| {});
-        dns::read_stream(&message, &mut counters, &mut |_| {});
+        seen_by(|sink| {
+            dns::read(&message, sink);
+            dns::read_stream(&message, sink);
+            quic::Initials::default().read(&message, sink);
+        });
         tls::server_name(&message);
         tls::server_name(&hello);
-        quic::Initials::default().read(&message, &mut counters, &mut |_| {});
     }
 
     #[test]
     fn damaged_answers(message in damaged(dns_answer("www.evil.example", "cdn.example", [203, 0, 113, 5]))) {
-        dns::read(&message, &mut Counters::default(), &mut |_| {});
+        seen_by(|sink| dns::read(&message, sink));
     }
 }

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use protocol::url::Host;
-use protocol::{Domain, Observable, SeenIn, Url};
+use protocol::SeenIn;
 
-use crate::counters::Counters;
-use crate::sighting::{Sight, Sighting};
+use crate::reader::Step;
+use crate::sighting::{Seen, Sighting, Sink};
 
 /// Header fields read of one request.
 const FIELDS_MAX: usize = 128;
@@ -34,13 +33,6 @@ enum Body {
     Chunk(u64),
     /// Fields after the last chunk.
     Trailer,
-}
-
-pub(crate) enum Step {
-    /// So many bytes are done with; 0 when more are needed.
-    Consumed(usize),
-    /// So many bytes are done with, and what follows is no HTTP.
-    OtherProtocol(usize),
 }
 
 /// Whether the bytes begin a request: a method in capitals and a blank. `None` when they are too few to tell.
@@ -79,18 +71,16 @@ fn skip_line_ends(mut bytes: &[u8]) -> &[u8] {
 }
 
 impl RequestReader {
-    pub fn read(&mut self, bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) -> Step {
+    pub fn read(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Step {
         match self.body {
-            Body::None => self.read_head(bytes, counters, sight),
-            Body::Length(left) => {
-                let (taken, left) = take(bytes, left);
-                self.body = if left == 0 { Body::None } else { Body::Length(left) };
-                Step::Consumed(taken)
+            Body::None => self.read_head(bytes, sink),
+            Body::Length(length) => {
+                self.body = Body::None;
+                Step::Skip(length)
             }
-            Body::Chunk(left) => {
-                let (taken, left) = take(bytes, left);
-                self.body = if left == 0 { Body::ChunkSize } else { Body::Chunk(left) };
-                Step::Consumed(taken)
+            Body::Chunk(length) => {
+                self.body = Body::ChunkSize;
+                Step::Skip(length)
             }
             Body::ChunkSize => self.read_line(bytes, |line| {
                 let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -105,38 +95,38 @@ impl RequestReader {
     }
 
     /// The rest of a head will not come: its first lines are better than nothing.
-    pub fn read_partial(&mut self, bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) {
+    pub fn read_partial(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
         let cut = bytes.iter().rposition(|byte| *byte == b'\n').and_then(|end| bytes.get(..=end));
         if matches!(self.body, Body::None)
             && let Some(head) = cut
         {
             let head = skip_line_ends(head);
-            counters.http_malformed += 1;
+            sink.counters.http_malformed += 1;
             let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
             if let Some(request) = parse(head, &mut fields) {
-                sight_request(&request, head, sight);
+                sight_request(&request, head, sink);
             }
         }
         self.body = Body::None;
     }
 
-    fn read_head(&mut self, bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) -> Step {
+    fn read_head(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Step {
         let skipped = bytes.len() - skip_line_ends(bytes).len();
         let bytes = skip_line_ends(bytes);
         if begins_request(bytes) == Some(false) {
-            return Step::OtherProtocol(skipped);
+            return Step::Other(skipped);
         }
         let Some(end) = head_end(bytes) else { return Step::Consumed(skipped) };
         let head = bytes.get(..end).unwrap_or(bytes);
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let Some(request) = parse(head, &mut fields) else {
-            counters.http_malformed += 1;
+            sink.counters.http_malformed += 1;
             return Step::Consumed(skipped + end);
         };
-        counters.http_requests += 1;
-        sight_request(&request, head, sight);
+        sink.counters.http_requests += 1;
+        sight_request(&request, head, sink);
         if request.method == Some("CONNECT") || field(&request, "upgrade").is_some() {
-            return Step::OtherProtocol(skipped + end);
+            return Step::Other(skipped + end);
         }
         self.body = body_of(&request);
         Step::Consumed(skipped + end)
@@ -152,15 +142,10 @@ impl RequestReader {
             }
             None => {
                 self.body = Body::None;
-                Step::OtherProtocol(end + 1)
+                Step::Other(end + 1)
             }
         }
     }
-}
-
-fn take(bytes: &[u8], left: u64) -> (usize, u64) {
-    let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-    (taken, left.saturating_sub(u64::try_from(taken).unwrap_or(left)))
 }
 
 /// Where the empty line after the fields ends. A bare LF is a line end too (RFC 9112 §2.2).
@@ -203,24 +188,23 @@ fn body_of(request: &httparse::Request<'_, '_>) -> Body {
     length.filter(|length| *length > 0).map_or(Body::None, Body::Length)
 }
 
-fn sight_request(request: &httparse::Request<'_, '_>, head: &[u8], sight: &mut Sight<'_>) {
+fn sight_request(request: &httparse::Request<'_, '_>, head: &[u8], sink: &mut Sink<'_>) {
     let target = request.path.unwrap_or_default();
     let host = field(request, "host").and_then(|value| std::str::from_utf8(value).ok());
-    if let Some(observable) = host.and_then(host_of) {
-        sight(Sighting::new(observable, SeenIn::HttpHost, head));
+    if let Some(name) = host.and_then(host_of) {
+        sink.sight(Sighting::new(name, SeenIn::HttpHost, head));
     }
     // A query may hold a URL of its own: only a target that begins with a scheme is absolute (RFC 9112 §3.2).
-    let url = if target.starts_with('/') {
-        host.and_then(|host| Url::parse(&format!("http://{host}{target}")).ok())
-    } else {
-        Url::parse(target).ok()
+    let url = match (target.starts_with('/'), host) {
+        (true, Some(host)) => Some(Seen::UrlParts { scheme: "http", host, target }),
+        (true, None) => None,
+        (false, _) => target.contains("://").then_some(Seen::Url(target)),
     };
     if let Some(url) = url {
-        sight(Sighting::new(Observable::Url(url), SeenIn::HttpUrl, head));
+        sink.sight(Sighting::new(url, SeenIn::HttpUrl, head));
     }
-    let agent = field(request, "user-agent").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    if let Some(agent) = agent {
-        sight(Sighting::new(Observable::UserAgent(agent), SeenIn::HttpUserAgent, head));
+    if let Some(agent) = field(request, "user-agent").and_then(|value| std::str::from_utf8(value).ok()) {
+        sink.sight(Sighting::new(Seen::UserAgent(agent), SeenIn::HttpUserAgent, head));
     }
 }
 
@@ -249,16 +233,21 @@ pub(crate) fn evidence_of(head: &[u8]) -> Vec<u8> {
 }
 
 /// The name or address in a Host field, without its port.
-fn host_of(text: &str) -> Option<Observable> {
-    match Url::parse(&format!("http://{text}/")).ok()?.host()? {
-        Host::Ip(address) => Some(Observable::Ip(IpAddr::to_canonical(&address))),
-        Host::Domain(domain) => Some(Observable::Domain(Domain::clone(&domain))),
+fn host_of(text: &str) -> Option<Seen<'_>> {
+    let host = match text.strip_prefix('[') {
+        Some(inside) => inside.split(']').next()?,
+        None => text.split(':').next()?,
+    };
+    match host.parse::<IpAddr>() {
+        Ok(address) => Some(Seen::Ip(address)),
+        Err(_) => (!host.is_empty()).then_some(Seen::HostName(host)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::made::{seen_by, strings};
 
     #[test]
     fn requests_are_told_from_other_protocols_by_their_first_line() {
@@ -289,12 +278,10 @@ mod tests {
     }
 
     fn check(head: &str, expected: &[&str]) {
-        let mut seen = Vec::new();
-        let mut counters = Counters::default();
-        RequestReader::default().read(head.as_bytes(), &mut counters, &mut |sighting| {
-            seen.push(format!("{} {}", sighting.seen_in.as_str(), sighting.observable));
+        let (seen, _) = seen_by(|sink| {
+            RequestReader::default().read(head.as_bytes(), sink);
         });
-        assert_eq!(seen, expected, "{head:?}");
+        assert_eq!(seen, strings(expected), "{head:?}");
     }
 
     #[test]

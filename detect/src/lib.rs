@@ -1,8 +1,10 @@
 //! Frames and log lines in, hits out. Nothing here sleeps, reads a file or asks the time: time and bytes
 //! are arguments, so a recorded capture gives the same hits as the live one.
 
+mod connection;
 mod cooldown;
 mod counters;
+mod datagram;
 mod detector;
 mod dns;
 mod door;
@@ -12,12 +14,13 @@ mod home;
 #[cfg(test)]
 mod hostile_tests;
 mod http;
-mod interest;
 mod line;
 #[cfg(test)]
 mod made;
 mod matcher;
+mod normal;
 mod quic;
+mod reader;
 mod sighting;
 mod stream;
 mod tls;

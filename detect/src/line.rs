@@ -16,7 +16,7 @@ use protocol::url::Host;
 use protocol::{Observable, SeenIn, Url};
 
 use crate::home::{Home, Sides, stays_near};
-use crate::sighting::{Sight, Sighting};
+use crate::sighting::{Seen, Sighting};
 use fields::Role;
 
 /// Values taken from one line; the rest of a line with more is not looked at.
@@ -65,7 +65,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Gives out everything, each value with its role once.
-    pub fn sight_all(&self, sight: &mut Sight<'_>) {
+    pub fn sight_all(&self, sight: &mut dyn FnMut(Sighting<'_>)) {
         for (number, finding) in self.findings.iter().enumerate() {
             let same = |other: &Finding| {
                 other.observable == finding.observable
@@ -76,7 +76,7 @@ impl<'a> Scan<'a> {
                 continue;
             }
             let evidence = self.around(finding.at);
-            let mut sighting = Sighting::new(finding.observable.clone(), finding.seen_in(), evidence);
+            let mut sighting = Sighting::new(Seen::Normal(&finding.observable), finding.seen_in(), evidence);
             sighting.port = finding.port;
             sight(sighting);
         }

@@ -2,6 +2,26 @@
 
 use etherparse::PacketBuilder;
 
+use crate::counters::Counters;
+use crate::normal::Scratch;
+use crate::sighting::{Sink, Wants};
+
+/// What a reader sights, each as `seen_in value`, and what it counts. Values without a normal form are left out.
+pub(crate) fn seen_by(read: impl FnOnce(&mut Sink<'_>)) -> (Vec<String>, Counters) {
+    let (mut seen, mut counters, mut scratch) = (Vec::new(), Counters::default(), Scratch::default());
+    let mut door = |sighting: crate::sighting::Sighting<'_>| {
+        if let Some(value) = scratch.owned(sighting.seen) {
+            seen.push(format!("{} {value}", sighting.seen_in.as_str()));
+        }
+    };
+    read(&mut Sink::new(&mut counters, Wants::ALL, &mut door));
+    (seen, counters)
+}
+
+pub(crate) fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
 /// A DNS question for a name, as a client asks it.
 pub(crate) fn dns_question(name: &str) -> Vec<u8> {
     let mut message = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];

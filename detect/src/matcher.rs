@@ -10,8 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use ipnet::IpNet;
+use protocol::domain::with_parents;
 use protocol::indicator::Addresses;
 use protocol::{Indicator, LookFor, Observable, Serial, Timestamp};
+
+use crate::sighting::Wants;
 
 /// End of a chain of indicators on one value; also the most indicators a matcher holds.
 const NONE: u32 = u32::MAX;
@@ -43,6 +46,23 @@ struct Entry {
     valid_until: i64,
     /// The next indicator on the same value.
     next: u32,
+}
+
+/// A value in normal form, as it is compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Normal<'a> {
+    /// An address, and the port beside it.
+    Ip(IpAddr, Option<u16>),
+    Domain(&'a str),
+    /// [`protocol::url::match_key`] of a URL.
+    UrlKey(&'a str),
+    Email(&'a str),
+    UserAgent(&'a str),
+    Ja4(&'a str),
+    Md5([u8; 16]),
+    Ja3([u8; 16]),
+    Sha1([u8; 20]),
+    Sha256([u8; 32]),
 }
 
 /// Indicators that a value matched, the closest first.
@@ -95,7 +115,7 @@ impl Matcher {
             LookFor::Observable(observable) => match observable {
                 Observable::Ip(address) => self.addresses.insert(address, number),
                 Observable::Domain(domain) => self.domains.insert(domain.as_str().into(), number),
-                Observable::Url(url) => self.urls.insert(url.match_key().into(), number),
+                Observable::Url(url) => self.urls.insert(Box::from(&*url.match_key()), number),
                 Observable::Email(email) => self.emails.insert(email.as_str().into(), number),
                 Observable::UserAgent(agent) => self.user_agents.insert(agent.as_str().into(), number),
                 Observable::Ja4(ja4) => self.ja4.insert(ja4.as_str().into(), number),
@@ -118,38 +138,45 @@ impl Matcher {
         self.entry(number).map_or("", |entry| &entry.id)
     }
 
+    /// What of the kinds that cost work to make it holds.
+    pub(crate) fn wants(&self) -> Wants {
+        Wants {
+            ja3: !self.ja3.is_empty(),
+            ja4: !self.ja4.is_empty(),
+            md5: !self.md5.is_empty(),
+            sha1: !self.sha1.is_empty(),
+            sha256: !self.sha256.is_empty(),
+        }
+    }
+
     /// All indicators that cover a value at a time: the value itself, then wider and wider ones.
-    pub(crate) fn look_up(&self, observable: &Observable, port: Option<u16>, at: Timestamp) -> Found {
+    pub(crate) fn look_up(&self, value: Normal<'_>, at: Timestamp) -> Found {
         let mut found = Found::new();
         if self.entries.is_empty() {
             return found;
         }
         let mut add = |head: Option<u32>| self.follow(head, at, &mut found);
-        match observable {
-            Observable::Ip(address) => {
-                if let Some(port) = port {
-                    add(self.endpoints.get(&SocketAddr::new(*address, port)));
+        match value {
+            Normal::Ip(address, port) => {
+                if let Some(port) = port.filter(|_| !self.endpoints.is_empty()) {
+                    add(self.endpoints.get(&SocketAddr::new(address, port)));
                 }
-                add(self.addresses.get(address));
-                self.networks_of(*address, &mut add);
+                add(self.addresses.get(&address));
+                self.networks_of(address, &mut add);
             }
-            Observable::Domain(domain) => {
+            Normal::Domain(domain) => {
                 if !self.domains.is_empty() {
-                    domain.with_parents().for_each(|name| add(self.domains.get(name)));
+                    with_parents(domain).for_each(|name| add(self.domains.get(name)));
                 }
             }
-            Observable::Url(url) => {
-                if !self.urls.is_empty() {
-                    add(self.urls.get(url.match_key().as_str()));
-                }
-            }
-            Observable::Email(email) => add(self.emails.get(email.as_str())),
-            Observable::UserAgent(agent) => add(self.user_agents.get(agent.as_str())),
-            Observable::Ja4(ja4) => add(self.ja4.get(ja4.as_str())),
-            Observable::Md5(digest) => add(self.md5.get(&digest.0)),
-            Observable::Ja3(digest) => add(self.ja3.get(&digest.0)),
-            Observable::Sha1(digest) => add(self.sha1.get(&digest.0)),
-            Observable::Sha256(digest) => add(self.sha256.get(&digest.0)),
+            Normal::UrlKey(key) => add(self.urls.get(key)),
+            Normal::Email(email) => add(self.emails.get(email)),
+            Normal::UserAgent(agent) => add(self.user_agents.get(agent)),
+            Normal::Ja4(ja4) => add(self.ja4.get(ja4)),
+            Normal::Md5(digest) => add(self.md5.get(&digest)),
+            Normal::Ja3(digest) => add(self.ja3.get(&digest)),
+            Normal::Sha1(digest) => add(self.sha1.get(&digest)),
+            Normal::Sha256(digest) => add(self.sha256.get(&digest)),
         }
         found
     }
@@ -213,6 +240,9 @@ impl<K: Eq + Hash> Table<K> {
     }
 
     fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<u32> {
+        if self.0.is_empty() {
+            return None;
+        }
         self.0.get(key).copied()
     }
 
@@ -224,15 +254,24 @@ impl<K: Eq + Hash> Table<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::normal::Scratch;
+    use crate::sighting::Seen;
 
     fn matcher(values: &[&str]) -> Matcher {
         let indicators = values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap()));
         Matcher::build(Serial(1), indicators)
     }
 
+    fn find(matcher: &Matcher, seen: &str, port: Option<u16>, at: i64) -> Found {
+        let seen = Observable::guess(seen).unwrap();
+        Scratch::default().normal(Seen::Normal(&seen), port, |value| {
+            matcher.look_up(value, Timestamp::from_micros(at))
+        }).unwrap()
+    }
+
     fn check(indicators: &[&str], seen: &str, port: Option<u16>, expected: &[&str]) {
         let matcher = matcher(indicators);
-        let found = matcher.look_up(&Observable::guess(seen).unwrap(), port, Timestamp::from_micros(5));
+        let found = find(&matcher, seen, port, 5);
         let ids: Vec<&str> = found.iter().map(|number| matcher.id(*number)).collect();
         assert_eq!(ids, expected, "{seen}");
     }
@@ -295,11 +334,7 @@ mod tests {
         indicators[1].valid_until = Some(Timestamp::from_micros(10));
         let matcher = Matcher::build(Serial(1), indicators);
         let ids = |at| {
-            let found = matcher.look_up(
-                &Observable::guess("evil.example").unwrap(),
-                None,
-                Timestamp::from_micros(at),
-            );
+            let found = find(&matcher, "evil.example", None, at);
             found.iter().map(|number| matcher.id(*number).to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(ids(9), ["one", "two", "three"]);

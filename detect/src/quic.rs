@@ -10,7 +10,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use protocol::SeenIn;
 
 use crate::counters::Counters;
-use crate::sighting::Sight;
+use crate::sighting::Sink;
 use crate::tls;
 
 /// Bytes of handshake kept; hellos with post-quantum keys take about 1,800.
@@ -79,19 +79,19 @@ impl Initials {
     }
 
     /// Reads a datagram; true when nothing more is to be expected.
-    pub fn read(&mut self, datagram: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) -> bool {
+    pub fn read(&mut self, datagram: &[u8], sink: &mut Sink<'_>) -> bool {
         self.datagrams += 1;
         let mut rest = datagram;
         while let Some((packet, after)) = Packet::split(rest) {
             rest = after;
-            if packet.initial && self.read_packet(&packet, counters).is_none() {
-                counters.quic_malformed += 1;
+            if packet.initial && self.read_packet(&packet, sink.counters).is_none() {
+                sink.counters.quic_malformed += 1;
             }
         }
         if let Some(hello) = self.hello() {
-            counters.tls_hellos += 1;
+            sink.counters.tls_hellos += 1;
             if let Some(name) = tls::server_name(&hello) {
-                tls::sight_server_name(name, SeenIn::QuicSni, counters, sight);
+                tls::sight_server_name(name, SeenIn::QuicSni, sink);
             }
             return true;
         }

@@ -1,8 +1,8 @@
 //! Initial packets sealed with the keys that RFC 9001 prints in its appendix.
 
 use super::*;
+use crate::made::seen_by;
 use crate::made::client_hello;
-use crate::sighting::Sighting;
 
 /// RFC 9001 Appendix A: this connection identifier gives these keys.
 const CONNECTION: [u8; 8] = [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
@@ -45,21 +45,20 @@ fn crypto(offset: usize, data: &[u8]) -> Vec<u8> {
 }
 
 fn names(datagrams: &[Vec<u8>]) -> Vec<String> {
-    let mut seen = Vec::new();
-    let mut counters = Counters::default();
     let mut initials = Initials::default();
-    for datagram in datagrams {
-        assert!(Initials::begin_in(datagram));
-        let mut sight = |sighting: Sighting<'_>| seen.push(sighting.observable.to_string());
-        initials.read(datagram, &mut counters, &mut sight);
-    }
+    let (seen, _) = seen_by(|sink| {
+        for datagram in datagrams {
+            assert!(Initials::begin_in(datagram));
+            initials.read(datagram, sink);
+        }
+    });
     seen
 }
 
 #[test]
 fn a_hello_in_one_initial_is_read() {
     let hello = client_hello("evil.example");
-    assert_eq!(names(&[seal(0, &crypto(0, &hello))]), ["evil.example"]);
+    assert_eq!(names(&[seal(0, &crypto(0, &hello))]), ["quic.sni evil.example"]);
 }
 
 #[test]
@@ -68,16 +67,17 @@ fn a_hello_over_two_initials_and_shuffled_frames_is_read() {
     let (start, end) = hello.split_at(700);
     let (first, second) = start.split_at(300);
     let shuffled = [&[1, 0, 0][..], &crypto(300, second), &[1], &crypto(0, first)].concat();
-    assert_eq!(names(&[seal(0, &shuffled), seal(1, &crypto(700, end))]), ["evil.example"]);
-    assert_eq!(names(&[seal(1, &crypto(700, end)), seal(0, &shuffled)]), ["evil.example"]);
+    assert_eq!(names(&[seal(0, &shuffled), seal(1, &crypto(700, end))]), ["quic.sni evil.example"]);
+    assert_eq!(names(&[seal(1, &crypto(700, end)), seal(0, &shuffled)]), ["quic.sni evil.example"]);
 }
 
 #[test]
 fn a_changed_packet_is_counted_and_gives_nothing() {
     let mut packet = seal(0, &crypto(0, &client_hello("evil.example")));
     *packet.last_mut().unwrap() ^= 1;
-    let mut counters = Counters::default();
-    let done = Initials::default().read(&packet, &mut counters, &mut |_| panic!("nothing to see"));
+    let mut done = true;
+    let (seen, counters) = seen_by(|sink| done = Initials::default().read(&packet, sink));
+    assert!(seen.is_empty());
     assert_eq!((done, counters.quic_malformed, counters.quic_initials), (false, 1, 0));
 }
 

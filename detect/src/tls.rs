@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use protocol::{Domain, Observable, SeenIn};
+use protocol::SeenIn;
 
-use crate::counters::Counters;
-use crate::sighting::{Sight, Sighting};
+use crate::reader::Step;
+use crate::sighting::{Seen, Sighting, Sink};
 
 /// How often an unfinished hello is looked into; a name that is in it is reported before the hello is whole.
 const ATTEMPTS_MAX: u8 = 16;
@@ -17,45 +17,40 @@ pub(crate) struct HelloReader {
     name_seen: bool,
 }
 
-pub(crate) enum Step {
-    NeedMore,
-    Done,
-}
-
 impl HelloReader {
     /// `bytes` begin with the first record.
-    pub fn read(&mut self, bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) -> Step {
+    pub fn read(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Step {
         let Some(handshake) = Handshake::of_records(bytes) else {
-            counters.tls_malformed += 1;
+            sink.counters.tls_malformed += 1;
             return Step::Done;
         };
         if handshake.whole {
-            counters.tls_hellos += 1;
-            self.look_into(&handshake.hello, counters, sight);
+            sink.counters.tls_hellos += 1;
+            self.look_into(&handshake.hello, sink);
             return Step::Done;
         }
         if self.attempts < ATTEMPTS_MAX {
             self.attempts += 1;
-            self.look_into(&handshake.hello, counters, sight);
+            self.look_into(&handshake.hello, sink);
         }
-        Step::NeedMore
+        Step::Consumed(0)
     }
 
     /// The rest will not come.
-    pub fn read_partial(&mut self, bytes: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) {
-        counters.tls_malformed += 1;
+    pub fn read_partial(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
+        sink.counters.tls_malformed += 1;
         if let Some(handshake) = Handshake::of_records(bytes) {
-            self.look_into(&handshake.hello, counters, sight);
+            self.look_into(&handshake.hello, sink);
         }
     }
 
-    fn look_into(&mut self, hello: &[u8], counters: &mut Counters, sight: &mut Sight<'_>) {
+    fn look_into(&mut self, hello: &[u8], sink: &mut Sink<'_>) {
         if self.name_seen {
             return;
         }
         if let Some(name) = server_name(hello) {
             self.name_seen = true;
-            sight_server_name(name, SeenIn::TlsSni, counters, sight);
+            sight_server_name(name, SeenIn::TlsSni, sink);
         }
     }
 }
@@ -64,18 +59,14 @@ impl HelloReader {
 pub(crate) fn sight_server_name(
     name: &[u8],
     seen_in: SeenIn,
-    counters: &mut Counters,
-    sight: &mut Sight<'_>,
+    sink: &mut Sink<'_>,
 ) {
     let text = std::str::from_utf8(name).unwrap_or_default();
-    let observable = match text.parse::<IpAddr>() {
-        Ok(address) => Some(Observable::Ip(address.to_canonical())),
-        Err(_) => Domain::from_wire(name).ok().map(Observable::Domain),
+    let seen = match text.parse::<IpAddr>() {
+        Ok(address) => Seen::Ip(address),
+        Err(_) => Seen::WireName(name),
     };
-    match observable {
-        Some(observable) => sight(Sighting::new(observable, seen_in, name)),
-        None => counters.tls_malformed += 1,
-    }
+    sink.sight(Sighting::new(seen, seen_in, name));
 }
 
 /// The handshake bytes of consecutive records, the first message being a ClientHello.

@@ -41,24 +41,8 @@ impl Domain {
     /// # Errors
     /// Says which rule of RFC 1035 or UTS #46 the text breaks. Underscores are allowed: real names have them.
     pub fn parse(text: &str) -> Result<Self, NotADomain> {
-        let text = text.strip_suffix('.').unwrap_or(text);
-        let plain =
-            text.is_ascii() && !text.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"xn--"));
-        let name = if plain {
-            text.to_ascii_lowercase()
-        } else {
-            if text.len() > 4 * NAME_BYTES_MAX {
-                return Err(NotADomain::TooLong);
-            }
-            let ascii = idna::domain_to_ascii(text).map_err(|_| NotADomain::Idna)?;
-            ascii.strip_suffix('.').map(str::to_owned).unwrap_or(ascii)
-        };
-        let host_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        check_shape(&name, host_name)?;
-        let mut labels = name.rsplit('.');
-        if labels.next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
-            return Err(NotADomain::Address);
-        }
+        let mut name = String::with_capacity(text.len());
+        normalise(text, &mut name)?;
         Ok(Self(name.into_boxed_str()))
     }
 
@@ -68,10 +52,9 @@ impl Domain {
     /// # Errors
     /// As [`Domain::parse`], without IDNA.
     pub fn from_wire(name: &[u8]) -> Result<Self, NotADomain> {
-        let name = name.strip_suffix(b".").unwrap_or(name);
-        let name = std::str::from_utf8(name).map_err(|_| NotADomain::Characters)?.to_ascii_lowercase();
-        check_shape(&name, |byte| byte.is_ascii_graphic())?;
-        Ok(Self(name.into_boxed_str()))
+        let mut text = String::with_capacity(name.len());
+        normalise_wire(name, &mut text)?;
+        Ok(Self(text.into_boxed_str()))
     }
 
     /// The name.
@@ -81,8 +64,55 @@ impl Domain {
 
     /// The name itself, then each of its parents: `a.b.c`, `b.c`, `c`.
     pub fn with_parents(&self) -> impl Iterator<Item = &str> {
-        std::iter::successors(Some(self.as_str()), |name| name.split_once('.').map(|(_, parent)| parent))
+        with_parents(self.as_str())
     }
+}
+
+/// A name in normal form, then each of its parents.
+pub fn with_parents(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, parent)| parent))
+}
+
+/// Appends the normal form of a name to `into`, as [`Domain::parse`] reads it; plain names cost no allocation.
+///
+/// # Errors
+/// As [`Domain::parse`]; what was appended until then is left there.
+pub fn normalise(text: &str, into: &mut String) -> Result<(), NotADomain> {
+    let start = into.len();
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let plain =
+        text.is_ascii() && !text.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"xn--"));
+    if text.len() > 4 * NAME_BYTES_MAX {
+        return Err(NotADomain::TooLong);
+    }
+    if plain {
+        into.extend(text.chars().map(|c| c.to_ascii_lowercase()));
+    } else {
+        let ascii = idna::domain_to_ascii(text).map_err(|_| NotADomain::Idna)?;
+        into.push_str(ascii.strip_suffix('.').unwrap_or(&ascii));
+    }
+    let name = into.get(start..).unwrap_or_default();
+    let host_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    check_shape(name, host_name)?;
+    if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(NotADomain::Address);
+    }
+    Ok(())
+}
+
+/// Appends the normal form of a wire name to `into`, as [`Domain::from_wire`] reads it, without allocating.
+///
+/// # Errors
+/// As [`Domain::from_wire`]; what was appended until then is left there.
+pub fn normalise_wire(name: &[u8], into: &mut String) -> Result<(), NotADomain> {
+    let start = into.len();
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    if name.len() > NAME_BYTES_MAX {
+        return Err(NotADomain::TooLong);
+    }
+    let name = std::str::from_utf8(name).map_err(|_| NotADomain::Characters)?;
+    into.extend(name.chars().map(|c| c.to_ascii_lowercase()));
+    check_shape(into.get(start..).unwrap_or_default(), |byte| byte.is_ascii_graphic())
 }
 
 fn check_shape(name: &str, allowed: impl Fn(u8) -> bool) -> Result<(), NotADomain> {

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bundle::Serial;
 use crate::observable::Observable;
-use crate::sighting::{Place, SeenIn};
-use crate::text::{Hex, bytes_from_hex, display_option, text_form};
+use crate::sighting::{Flow, Note, Place, SeenIn, Traffic};
+use crate::text::{Hex, bytes_from_hex, display, display_list, display_option, text_form};
 use crate::time::Timestamp;
 
 /// Evidence is cut to this many bytes: enough to judge a hit, too little to be a browsing log.
@@ -149,6 +149,65 @@ pub struct Hit {
     /// The line, request or name it was seen in, at most [`EVIDENCE_BYTES_MAX`] bytes, control characters escaped.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub evidence: String,
+    /// What must be known to judge it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Addresses that a proxy named as the party behind it (X-Forwarded-For, Forwarded): candidates for the
+    /// origin that nobody vouches for, at most [`NAMED_ORIGINS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "display_list")]
+    pub named_origins: Vec<IpAddr>,
+    /// What went over the flow until the hit was last given out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// The same conversation on the other side of the gateway's translation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<Nat>,
+    /// Further inputs that saw the same conversation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<String>,
+}
+
+/// Addresses that a proxy named which are kept of one hit.
+pub const NAMED_ORIGINS_MAX: usize = 8;
+
+/// The gateway's translation of a conversation. The hit's own flow is the one inside, where it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nat {
+    /// The address that the town's host has outside.
+    #[serde(with = "display")]
+    pub outer: IpAddr,
+    /// The port it has there.
+    pub outer_port: u16,
+    /// On which side the sensor saw the conversation.
+    pub vantage: Vantage,
+    /// How the two sides were joined.
+    pub by: NatEvidence,
+    /// The conversation as it looks outside.
+    pub outer_flow: Flow,
+}
+
+/// On which side of a translation a conversation was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vantage {
+    /// Towards the town's hosts.
+    Inside,
+    /// Towards the internet.
+    Outside,
+    /// On both sides.
+    #[serde(other)]
+    Both,
+}
+
+/// What says that two flows are one conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NatEvidence {
+    /// The kernel's connection tracking.
+    Conntrack,
+    /// The same remote end, port, protocol and contents at the same time, and no other candidate.
+    #[serde(other)]
+    TimeAndTuple,
 }
 
 /// Bytes of a line or request as evidence: UTF-8 kept, the rest and all control and bidirectional
@@ -215,6 +274,11 @@ mod tests {
             last_at: at,
             bundle: Serial(7),
             evidence: String::new(),
+            notes: Vec::new(),
+            named_origins: Vec::new(),
+            traffic: None,
+            nat: None,
+            witnesses: Vec::new(),
         }
     }
 

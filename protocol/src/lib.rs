@@ -20,11 +20,11 @@ pub mod url;
 
 pub use bundle::{BundleHeader, BundleReader, BundleWriter, Serial};
 pub use domain::Domain;
-pub use hit::{Direction, Hit, HitId};
+pub use hit::{Direction, Hit, HitId, Nat, NatEvidence, Vantage};
 pub use identity::Identity;
 pub use indicator::{Indicator, LookFor, Severity, Tlp};
 pub use observable::{Kind, Observable};
-pub use sighting::{Flow, Place, SeenIn, Transport};
+pub use sighting::{Flow, FlowEnd, Note, Place, SeenIn, Traffic, Transport};
 pub use time::Timestamp;
 pub use url::Url;
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Domain, NotADomain};
+use crate::domain::{self, Domain, NotADomain};
 use crate::text::{Hex, bytes_from_hex, display, text_form};
 use crate::url::{NotAUrl, Url};
 
@@ -297,22 +297,29 @@ impl FromStr for Ja4 {
     }
 }
 
+impl UserAgent {
+    /// The normal form of a user agent: trimmed. `None` when it is none.
+    pub fn normal(text: &str) -> Option<&str> {
+        let text = text.trim();
+        let is_one = !text.is_empty() && text.len() <= 1024 && !text.chars().any(char::is_control);
+        is_one.then_some(text)
+    }
+}
+
 impl FromStr for UserAgent {
     type Err = NotObservable;
 
     fn from_str(text: &str) -> Result<Self, NotObservable> {
-        let text = text.trim();
-        if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
-            return Err(NotObservable::UserAgent);
-        }
-        Ok(Self(text.into()))
+        Self::normal(text).map(|text| Self(text.into())).ok_or(NotObservable::UserAgent)
     }
 }
 
-impl FromStr for Email {
-    type Err = NotObservable;
-
-    fn from_str(text: &str) -> Result<Self, NotObservable> {
+impl Email {
+    /// Appends the normal form of an address, in angle brackets or not, to `into`; plain ones cost no allocation.
+    ///
+    /// # Errors
+    /// When it is none; what was appended until then is left there.
+    pub fn normalise(text: &str, into: &mut String) -> Result<(), NotObservable> {
         let text = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text);
         let (local, domain) = text.rsplit_once('@').ok_or(NotObservable::Email)?;
         let odd =
@@ -320,8 +327,19 @@ impl FromStr for Email {
         if local.is_empty() || local.len() > 64 || local.contains(odd) {
             return Err(NotObservable::Email);
         }
-        let domain = Domain::parse(domain).map_err(|_| NotObservable::Email)?;
-        Ok(Self(format!("{}@{domain}", local.to_lowercase()).into_boxed_str()))
+        into.extend(local.chars().flat_map(char::to_lowercase));
+        into.push('@');
+        domain::normalise(domain, into).map_err(|_| NotObservable::Email)
+    }
+}
+
+impl FromStr for Email {
+    type Err = NotObservable;
+
+    fn from_str(text: &str) -> Result<Self, NotObservable> {
+        let mut normal = String::with_capacity(text.len());
+        Self::normalise(text, &mut normal)?;
+        Ok(Self(normal.into_boxed_str()))
     }
 }
 

@@ -38,6 +38,14 @@ seen_in! {
     DnsQuery = "dns.query",
     /// Name or address answered.
     DnsAnswer = "dns.answer",
+    /// Name asked for by multicast DNS (RFC 6762).
+    MdnsQuery = "mdns.query",
+    /// Name or address announced by multicast DNS.
+    MdnsAnswer = "mdns.answer",
+    /// Name asked for by LLMNR (RFC 4795).
+    LlmnrQuery = "llmnr.query",
+    /// Name or address answered by LLMNR.
+    LlmnrAnswer = "llmnr.answer",
     /// Server name in a TLS ClientHello.
     TlsSni = "tls.sni",
     /// JA3 of a TLS ClientHello.
@@ -46,8 +54,12 @@ seen_in! {
     TlsJa4 = "tls.ja4",
     /// Certificate sent in clear.
     TlsCert = "tls.cert",
+    /// Subject alternative name of a certificate sent in clear.
+    TlsCertName = "tls.cert_name",
     /// Server name in a QUIC Initial.
     QuicSni = "quic.sni",
+    /// JA3 of a QUIC Initial.
+    QuicJa3 = "quic.ja3",
     /// JA4 of a QUIC Initial.
     QuicJa4 = "quic.ja4",
     /// Host header or authority.
@@ -58,10 +70,30 @@ seen_in! {
     HttpUserAgent = "http.user_agent",
     /// Body of a response.
     HttpBody = "http.body",
+    /// Referer header.
+    HttpReferer = "http.referer",
+    /// Address that X-Forwarded-For or Forwarded names.
+    HttpForwarded = "http.forwarded",
     /// Envelope or header sender.
     SmtpFrom = "smtp.from",
     /// Envelope or header recipient.
     SmtpRcpt = "smtp.rcpt",
+    /// Address in a header of a message.
+    SmtpHeader = "smtp.header",
+    /// URL in the text of a message.
+    SmtpUrl = "smtp.url",
+    /// Name that a mail client or server calls itself.
+    SmtpHelo = "smtp.helo",
+    /// File that an FTP client asks for or brings, as a URL.
+    FtpUrl = "ftp.url",
+    /// Version text of an SSH client or server.
+    SshBanner = "ssh.banner",
+    /// HASSH of an SSH client or server (MD5 of its key exchange offer).
+    SshHassh = "ssh.hassh",
+    /// Name of a host or domain in SMB.
+    SmbName = "smb.name",
+    /// Name or client text in RDP.
+    RdpName = "rdp.name",
     /// Source field of a log line.
     LogSrc = "log.src",
     /// Destination field of a log line.
@@ -110,6 +142,66 @@ pub struct Flow {
     pub dst: IpAddr,
     /// Port of who was contacted.
     pub dst_port: u16,
+}
+
+/// Why a flow is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowEnd {
+    /// Both ends said FIN.
+    Closed,
+    /// One end said RST.
+    Reset,
+    /// Silence.
+    Idle,
+    /// Another connection began between the same ends.
+    Replaced,
+    /// The flow table was full.
+    Evicted,
+    /// The capture ended, or the sensor stopped.
+    InputEnded,
+    /// A reason that a newer agent knows and this program does not.
+    #[serde(other)]
+    Other,
+}
+
+/// What went over a flow so far: whole IP packets, each way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traffic {
+    /// Packets from the party that began.
+    pub packets_out: u64,
+    /// Packets to it.
+    pub packets_back: u64,
+    /// Bytes of IP from the party that began.
+    pub bytes_out: u64,
+    /// Bytes of IP to it.
+    pub bytes_back: u64,
+    /// Whether both ends of a TCP connection were seen to agree on it (SYN, SYN and ACK).
+    pub established: bool,
+    /// Why it is over; absent while it lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<FlowEnd>,
+}
+
+/// What a person who judges a sighting must know about how it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// The client offered Encrypted Client Hello: the server name may only be the outer one, of the operator
+    /// that hides the real one. Browsers also send a meaningless offer, which cannot be told apart.
+    EchOffered,
+    /// Bytes of the stream were sent again with other contents: somebody may be deceiving sensors.
+    SegmentsDiffer,
+    /// Fragments of the packet overlap.
+    FragmentsOverlap,
+    /// The flow was seen on both sides of a translation, or only looks like it: both hits are kept.
+    NatUncertain,
+    /// The start of the connection was not seen: who began is a guess.
+    Midstream,
+    /// A note that a newer agent knows and this program does not.
+    #[serde(other)]
+    Other,
 }
 
 /// A flow or a log line: what a sighting points at.

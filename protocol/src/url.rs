@@ -1,10 +1,11 @@
 //! URLs in normal form: scheme and host in lower case, no user name, no default port, the rest as written.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::domain::Domain;
+use crate::domain::{self, Domain};
 use crate::text::text_form;
 
 /// Longer URLs are refused; indicators and evidence stay readable.
@@ -53,35 +54,10 @@ impl Url {
     /// # Errors
     /// Says which part cannot be read.
     pub fn parse(text: &str) -> Result<Self, NotAUrl> {
-        if text.len() > URL_BYTES_MAX {
-            return Err(NotAUrl::TooLong);
-        }
-        if text.chars().any(|c| c.is_control() || c == ' ') {
-            return Err(NotAUrl::Characters);
-        }
-        let (scheme, rest) = text.split_once("://").ok_or(NotAUrl::Scheme)?;
-        let scheme = scheme.to_ascii_lowercase();
-        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-        if !scheme.bytes().all(letters)
-            || !scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic())
-        {
-            return Err(NotAUrl::Scheme);
-        }
-        let authority_end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at_checked(authority_end).ok_or(NotAUrl::Host)?;
-        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let (host, port) = split_port(authority)?;
-        let host = match parse_host(host)? {
-            Host::Domain(domain) => domain.to_string(),
-            Host::Ip(IpAddr::V6(address)) => format!("[{address}]"),
-            Host::Ip(IpAddr::V4(address)) => address.to_string(),
-        };
-        let host_start = scheme.len() + 3;
-        let host_end = host_start + host.len();
-        let port = port.filter(|port| default_port(&scheme) != Some(*port));
-        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        let mut normal = String::with_capacity(text.len());
+        let (host_start, host_end) = normalise(text, &mut normal)?;
         Ok(Self {
-            text: format!("{scheme}://{host}{port}{path}").into_boxed_str(),
+            text: normal.into_boxed_str(),
             host_start: u16::try_from(host_start).map_err(|_| NotAUrl::TooLong)?,
             host_end: u16::try_from(host_end).map_err(|_| NotAUrl::TooLong)?,
         })
@@ -104,17 +80,65 @@ impl Url {
 
     /// What two URLs are compared by: the whole text without a fragment, and with `/` for an empty path
     /// (RFC 3986 §6.2.3).
-    pub fn match_key(&self) -> String {
-        let text = self.text.split_once('#').map_or(&*self.text, |(before, _)| before);
-        let (head, tail) = text.split_at_checked(usize::from(self.host_end)).unwrap_or((text, ""));
-        match tail.find(['/', '?']) {
-            Some(at) if tail.as_bytes().get(at) == Some(&b'/') => text.to_owned(),
-            Some(at) => {
-                let (port, query) = tail.split_at_checked(at).unwrap_or((tail, ""));
-                format!("{head}{port}/{query}")
-            }
-            None => format!("{text}/"),
+    pub fn match_key(&self) -> Cow<'_, str> {
+        match_key(&self.text, usize::from(self.host_end))
+    }
+}
+
+/// What a URL in normal form is compared by; `host_end` is where its host ends.
+pub fn match_key(text: &str, host_end: usize) -> Cow<'_, str> {
+    let text = text.split_once('#').map_or(text, |(before, _)| before);
+    let (head, tail) = text.split_at_checked(host_end).unwrap_or((text, ""));
+    match tail.find(['/', '?']) {
+        Some(at) if tail.as_bytes().get(at) == Some(&b'/') => Cow::Borrowed(text),
+        Some(at) => {
+            let (port, query) = tail.split_at_checked(at).unwrap_or((tail, ""));
+            Cow::Owned(format!("{head}{port}/{query}"))
         }
+        None => Cow::Owned(format!("{text}/")),
+    }
+}
+
+/// Writes the normal form of a URL into `into`, as [`Url::parse`] reads it, and gives where its host begins and
+/// ends there. Costs no allocation when `into` has room and the host is plain.
+///
+/// # Errors
+/// As [`Url::parse`].
+pub fn normalise(text: &str, into: &mut String) -> Result<(usize, usize), NotAUrl> {
+    into.clear();
+    if text.len() > URL_BYTES_MAX {
+        return Err(NotAUrl::TooLong);
+    }
+    if text.chars().any(|c| c.is_control() || c == ' ') {
+        return Err(NotAUrl::Characters);
+    }
+    let (scheme, rest) = text.split_once("://").ok_or(NotAUrl::Scheme)?;
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    if !scheme.bytes().all(letters) || !scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic()) {
+        return Err(NotAUrl::Scheme);
+    }
+    into.extend(scheme.chars().map(|c| c.to_ascii_lowercase()));
+    let default_port = default_port(into);
+    into.push_str("://");
+    let authority_end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(authority_end).ok_or(NotAUrl::Host)?;
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, port) = split_port(authority)?;
+    let host_start = into.len();
+    write_host(host, into)?;
+    let host_end = into.len();
+    if let Some(port) = port.filter(|port| default_port != Some(*port)) {
+        write!(into, ":{port}").map_err(|_| NotAUrl::Port)?;
+    }
+    into.push_str(path);
+    Ok((host_start, host_end))
+}
+
+fn write_host(host: &str, into: &mut String) -> Result<(), NotAUrl> {
+    match address_of(host)? {
+        Some(IpAddr::V6(address)) => write!(into, "[{address}]").map_err(|_| NotAUrl::Host),
+        Some(IpAddr::V4(address)) => write!(into, "{address}").map_err(|_| NotAUrl::Host),
+        None => domain::normalise(host, into).map_err(|_| NotAUrl::Host),
     }
 }
 
@@ -130,14 +154,21 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), NotAUrl> {
 }
 
 fn parse_host(host: &str) -> Result<Host, NotAUrl> {
-    if let Some(inside) = host.strip_prefix('[') {
-        let address = inside.strip_suffix(']').and_then(|text| text.parse().ok());
-        return address.map(Host::Ip).ok_or(NotAUrl::Host);
+    match address_of(host)? {
+        Some(address) => Ok(Host::Ip(address)),
+        None => Domain::parse(host).map(Host::Domain).map_err(|_| NotAUrl::Host),
     }
-    if let Ok(address) = host.parse() {
-        return Ok(Host::Ip(address));
+}
+
+/// The address that a host is, if it is one.
+fn address_of(host: &str) -> Result<Option<IpAddr>, NotAUrl> {
+    match host.strip_prefix('[') {
+        Some(inside) => {
+            let address = inside.strip_suffix(']').and_then(|text| text.parse().ok());
+            address.map(Some).ok_or(NotAUrl::Host)
+        }
+        None => Ok(host.parse().ok()),
     }
-    Domain::parse(host).map(Host::Domain).map_err(|_| NotAUrl::Host)
 }
 
 fn default_port(scheme: &str) -> Option<u16> {

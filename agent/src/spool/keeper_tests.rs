@@ -29,6 +29,11 @@ fn hit(number: u64) -> Hit {
         last_at: at,
         bundle: Serial(1),
         evidence: "x".repeat(1000),
+        notes: Vec::new(),
+        named_origins: Vec::new(),
+        traffic: None,
+        nat: None,
+        witnesses: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! `progress` is the truth about a spool: records up to it are in the store or known to be lost, and are never
 //! written twice, however often they are sent.
 
-use protocol::hit::evidence;
+use protocol::hit::{NAMED_ORIGINS_MAX, evidence};
 use protocol::identity::{AgentId, ComuneId, Epoch};
 use protocol::message::{BundleOutcome, Loss, LossReason, Record, SourceStatus};
 use protocol::{Hit, Serial, Timestamp};
@@ -44,6 +44,10 @@ const TEXT_BYTES_MAX: usize = 256;
 const SOURCES_MAX: usize = 256;
 /// Further indicators of one hit that are kept.
 const ALSO_MAX: usize = 64;
+/// Notes kept of one hit.
+const NOTES_MAX: usize = 8;
+/// Further inputs kept of one hit.
+const WITNESSES_MAX: usize = 8;
 
 /// Notes a session's beginning and gives what is stored of the spool.
 pub(crate) fn greet(
@@ -280,7 +284,7 @@ fn keep_hit(
     let row = transaction
         .prepare_cached(
             "UPDATE hit SET
-                hit_json = CASE WHEN ?3 > count THEN ?5 ELSE hit_json END,
+                hit_json = CASE WHEN ?3 >= count AND ?4 >= last_at THEN ?5 ELSE hit_json END,
                 count = max(count, ?3), last_at = max(last_at, ?4)
              WHERE agent = ?1 AND hit_id = ?2 RETURNING id",
         )?
@@ -300,6 +304,10 @@ fn clipped_hit(hit: &Hit) -> Hit {
     hit.also.truncate(ALSO_MAX);
     hit.also = hit.also.iter().map(|indicator| clip(indicator, TEXT_BYTES_MAX)).collect();
     hit.evidence = evidence(hit.evidence.as_bytes());
+    hit.notes.truncate(NOTES_MAX);
+    hit.named_origins.truncate(NAMED_ORIGINS_MAX);
+    hit.witnesses.truncate(WITNESSES_MAX);
+    hit.witnesses = hit.witnesses.iter().map(|input| clip(input, TEXT_BYTES_MAX)).collect();
     hit.count = hit.count.max(1);
     hit.last_at = hit.last_at.max(hit.at);
     hit

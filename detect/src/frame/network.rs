@@ -16,6 +16,10 @@ pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Slic
     let (ip, extensions_broken) = LaxIpSlice::from_slice(bytes).ok()?;
     let src = ip.source_addr().to_canonical();
     let dst = ip.destination_addr().to_canonical();
+    let length = match &ip {
+        LaxIpSlice::Ipv4(v4) => usize::from(v4.header().total_len()),
+        LaxIpSlice::Ipv6(v6) => usize::from(v6.header().payload_length()) + 40,
+    };
     let payload = ip.payload();
     let (number, bytes, cut) = (payload.ip_number, payload.payload, payload.incomplete);
     if is_debris(&ip, number, bytes) {
@@ -23,11 +27,11 @@ pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Slic
     }
     if extensions_broken.is_some() {
         counters.frames_malformed += 1;
-        return Some(only_addresses(src, dst, Transport::Other));
+        return Some(only_addresses((src, dst), length, Transport::Other));
     }
     if payload.fragmented && !is_first_fragment(&ip) {
         counters.packets_fragment += 1;
-        return Some(only_addresses(src, dst, transport(number)));
+        return Some(only_addresses((src, dst), length, transport(number)));
     }
     let segment = match number {
         ip_number::TCP => tcp(bytes, cut || payload.fragmented),
@@ -43,11 +47,11 @@ pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Slic
         counters.frames_malformed += u64::from(matches!(number, ip_number::TCP | ip_number::UDP));
         Segment::Other(transport(number))
     });
-    Some((Packet { src, dst, segment }, inner))
+    Some((Packet { src, dst, length, segment }, inner))
 }
 
-fn only_addresses<'a>(src: IpAddr, dst: IpAddr, transport: Transport) -> Sliced<'a> {
-    (Packet { src, dst, segment: Segment::Other(transport) }, None)
+fn only_addresses<'a>((src, dst): (IpAddr, IpAddr), length: usize, transport: Transport) -> Sliced<'a> {
+    (Packet { src, dst, length, segment: Segment::Other(transport) }, None)
 }
 
 /// A packet said to carry another one that is none, and that no host can have sent from afar: its time to live
@@ -105,6 +109,8 @@ fn tcp(bytes: &[u8], cut: bool) -> Option<Segment<'_>> {
         sequence: tcp.sequence_number(),
         syn: tcp.syn(),
         ack: tcp.ack(),
+        fin: tcp.fin(),
+        rst: tcp.rst(),
         cut,
         payload: tcp.payload(),
     }))

@@ -1,12 +1,17 @@
 //! Lines as gateways, firewalls and servers write them.
 
 use super::*;
+use crate::normal::Scratch;
+
+fn owned(sighting: &Sighting<'_>) -> Observable {
+    Scratch::default().owned(sighting.seen).unwrap()
+}
 
 fn seen(line: &str) -> Vec<String> {
     let mut seen = Vec::new();
     Scan::of(line.as_bytes()).sight_all(&mut |sighting| {
         let port = sighting.port.map(|port| format!(":{port}")).unwrap_or_default();
-        seen.push(format!("{} {}{port}", sighting.seen_in.as_str(), sighting.observable));
+        seen.push(format!("{} {}{port}", sighting.seen_in.as_str(), owned(&sighting)));
     });
     seen.sort();
     seen
@@ -142,7 +147,7 @@ fn bytes_that_are_no_text_lose_nothing_around_them() {
     line.extend_from_slice(b"203.0.113.5 \xc3");
     let mut found = 0;
     Scan::of(&line).sight_all(&mut |sighting| {
-        assert_eq!(sighting.observable.to_string(), "203.0.113.5");
+        assert_eq!(owned(&sighting).to_string(), "203.0.113.5");
         found += 1;
     });
     assert_eq!(found, 1);

@@ -1,0 +1,53 @@
+//! A TCP connection as long as something in it is of interest: both streams, and what they know together.
+
+use crate::flow::Way;
+use crate::frame::Tcp;
+use crate::reader::{Reader, Talk, Towards};
+use crate::sighting::Sink;
+use crate::stream::{Segment, Stream};
+
+/// Both directions of a connection.
+pub(crate) struct Connection {
+    up: Stream,
+    down: Stream,
+    began: Way,
+    talk: Talk,
+}
+
+impl Connection {
+    /// `starts`: the sequence numbers of the first bytes, where the SYN was seen.
+    pub fn new(starts: [Option<u32>; 2], began: Way, ports: [u16; 2]) -> Self {
+        let [up, down] = starts.map(|start| Stream::starting_at(start, Reader::for_ports(ports)));
+        Self { up, down, began, talk: Talk::default() }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.up.is_done() && self.down.is_done()
+    }
+
+    /// Bytes kept, its own included.
+    pub fn held(&self) -> usize {
+        size_of::<Self>() + self.up.held() + self.down.held()
+    }
+
+    /// Takes a segment with payload. `room`: bytes that may be kept more than are.
+    pub fn push(&mut self, tcp: &Tcp<'_>, (way, room): (Way, usize), sink: &mut Sink<'_>) {
+        let towards = if way == self.began { Towards::Server } else { Towards::Client };
+        let stream = if way == Way::Up { &mut self.up } else { &mut self.down };
+        if tcp.payload.len() > room && !stream.is_done() {
+            sink.counters.streams_refused += 1;
+            stream.give_up();
+        }
+        let sequence = if tcp.syn { tcp.sequence.wrapping_add(1) } else { tcp.sequence };
+        let segment = Segment { sequence, bytes: tcp.payload, cut: tcp.cut };
+        stream.push(&segment, (towards, &mut self.talk), sink);
+    }
+
+    /// The connection ended: what waits for missing segments will wait in vain.
+    pub fn end(&mut self, sink: &mut Sink<'_>) {
+        for (stream, way) in [(&mut self.up, Way::Up), (&mut self.down, Way::Down)] {
+            let towards = if way == self.began { Towards::Server } else { Towards::Client };
+            stream.end((towards, &mut self.talk), sink);
+        }
+    }
+}

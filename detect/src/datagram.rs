@@ -1,0 +1,62 @@
+//! What the datagrams of a UDP flow carry, told by the port where it is DNS and by their shape elsewhere.
+
+use crate::dns;
+use crate::quic::Initials;
+use crate::sighting::Sink;
+
+/// Datagrams of a UDP flow in which its QUIC Initial must come.
+const UNKNOWN_MAX: u8 = 4;
+
+/// The reader of a UDP flow, both directions.
+pub(crate) enum Datagrams {
+    /// DNS: every datagram.
+    Dns,
+    /// May turn out to be QUIC within so many datagrams.
+    Unknown {
+        left: u8,
+    },
+    Quic(Box<Initials>),
+    /// Nothing more of interest.
+    Done,
+}
+
+impl Datagrams {
+    pub fn for_ports(ports: [u16; 2]) -> Self {
+        if ports.contains(&dns::PORT) { Self::Dns } else { Self::Unknown { left: UNKNOWN_MAX } }
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    /// Bytes it keeps beside its own size.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Quic(initials) => size_of::<Initials>() + initials.held(),
+            Self::Dns | Self::Unknown { .. } | Self::Done => 0,
+        }
+    }
+
+    /// Reads a datagram. `room`: bytes that may be kept more than are.
+    pub fn read(&mut self, payload: &[u8], room: usize, sink: &mut Sink<'_>) {
+        match self {
+            Self::Dns => dns::read(payload, sink),
+            Self::Unknown { left } => {
+                *left = left.saturating_sub(1);
+                if Initials::begin_in(payload) && payload.len() <= room {
+                    let mut initials = Box::new(Initials::default());
+                    let done = initials.read(payload, sink);
+                    *self = if done { Self::Done } else { Self::Quic(initials) };
+                } else if *left == 0 {
+                    *self = Self::Done;
+                }
+            }
+            Self::Quic(initials) => {
+                if payload.len() > room || initials.read(payload, sink) {
+                    *self = Self::Done;
+                }
+            }
+            Self::Done => {}
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a stream speaks, told by its first bytes and not by its port, and the reader for it.
+
+use crate::dns;
+use crate::http;
+use crate::sighting::Sink;
+use crate::tls;
+
+/// Bytes of an unknown protocol in which a ClientHello or a request may still begin a segment (STARTTLS, proxies).
+const UNKNOWN_BYTES_MAX: usize = 16 * 1024;
+
+/// Which party a stream's bytes go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Towards {
+    /// The one that was contacted, as far as the sensor saw.
+    Server,
+    /// The one that began.
+    Client,
+}
+
+/// What the two directions of a connection know together.
+#[derive(Default)]
+pub(crate) struct Talk {}
+
+/// Bytes of one direction, in order.
+pub(crate) struct Part<'a> {
+    /// Begins with the first byte that was not consumed yet; never empty.
+    pub bytes: &'a [u8],
+    pub towards: Towards,
+    pub talk: &'a mut Talk,
+}
+
+/// What a reader did with the bytes it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// So many bytes are done with; 0 when more are needed first.
+    Consumed(usize),
+    /// So many bytes from here on are of no interest, whether they have come or not.
+    Skip(u64),
+    /// So many bytes are done with, and what follows may be another protocol.
+    Other(usize),
+    /// Nothing more of interest in this direction.
+    Done,
+}
+
+/// The reader of one direction of a stream.
+pub(crate) enum Reader {
+    /// Nothing known yet.
+    Unknown {
+        /// Bytes passed over so far.
+        passed: usize,
+    },
+    /// DNS over TCP, told by its port: the first bytes are a length, unless another protocol hides there.
+    Dns {
+        /// Nothing was read yet.
+        fresh: bool,
+    },
+    Tls(tls::HelloReader),
+    Http(http::RequestReader),
+    /// Nothing more of interest.
+    Done,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::Unknown { passed: 0 }
+    }
+}
+
+/// What the first bytes of a stream, or of what follows another protocol in it, say.
+enum Speaks {
+    Known(Reader),
+    Other,
+    NeedMore,
+}
+
+fn speaks(part: &Part<'_>) -> Speaks {
+    match part.bytes {
+        [0x16, 0x03, _, _, _, 0x01, ..] => return Speaks::Known(Reader::Tls(tls::HelloReader::default())),
+        [0x16, 0x03, _, _, _, ..] => return Speaks::Known(Reader::Done),
+        [0x16] | [0x16, 0x03] | [0x16, 0x03, _] | [0x16, 0x03, _, _] => return Speaks::NeedMore,
+        _ => {}
+    }
+    if part.bytes.starts_with(b"HTTP/1.") {
+        return Speaks::Known(Reader::Done);
+    }
+    match http::begins_request(part.bytes) {
+        Some(true) => Speaks::Known(Reader::Http(http::RequestReader::default())),
+        Some(false) => Speaks::Other,
+        None => Speaks::NeedMore,
+    }
+}
+
+impl Reader {
+    /// A reader for a stream between these ports.
+    pub fn for_ports(ports: [u16; 2]) -> Self {
+        if ports.contains(&dns::PORT) { Self::Dns { fresh: true } } else { Self::default() }
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    /// Bytes it keeps beside its own size.
+    pub fn held(&self) -> usize {
+        0
+    }
+
+    /// Reads bytes in order, one step.
+    pub fn read(&mut self, part: Part<'_>, sink: &mut Sink<'_>) -> Step {
+        match self {
+            Self::Done => Step::Done,
+            Self::Dns { fresh } => {
+                if *fresh && let Speaks::Known(reader) = speaks(&part) {
+                    *self = reader;
+                    return self.read(part, sink);
+                }
+                let read = dns::read_stream(part.bytes, sink);
+                *fresh = *fresh && read == 0;
+                Step::Consumed(read)
+            }
+            Self::Unknown { passed } => match speaks(&part) {
+                Speaks::Known(reader) => {
+                    *self = reader;
+                    self.read(part, sink)
+                }
+                Speaks::NeedMore => Step::Consumed(0),
+                Speaks::Other => {
+                    *passed += part.bytes.len();
+                    if *passed > UNKNOWN_BYTES_MAX { Step::Done } else { Step::Consumed(part.bytes.len()) }
+                }
+            },
+            Self::Tls(hello) => hello.read(part.bytes, sink),
+            Self::Http(request) => request.read(part.bytes, sink),
+        }
+    }
+
+    /// Bytes are missing after `part`, which may be empty: says what can be said from it, and gets ready to resume.
+    pub fn gap(&mut self, part: &Part<'_>, sink: &mut Sink<'_>) {
+        match self {
+            Self::Tls(hello) => {
+                hello.read_partial(part.bytes, sink);
+                *self = Self::Done;
+            }
+            Self::Http(request) => {
+                request.read_partial(part.bytes, sink);
+                *self = Self::default();
+            }
+            Self::Dns { .. } => *self = Self::Done,
+            Self::Unknown { .. } | Self::Done => {}
+        }
+    }
+}
