@@ -132,6 +132,7 @@ pub fn detector_config(config: &DetectionConfig) -> DetectorConfig {
     DetectorConfig {
         home_networks: config.home_networks.clone().unwrap_or(default.home_networks),
         flows_max: config.flows_max.unwrap_or(default.flows_max),
+        memory_bytes_max: default.memory_bytes_max,
         cooldown_seconds: config.cooldown_seconds.unwrap_or(default.cooldown_seconds),
         report: Report::AtOnce,
     }
