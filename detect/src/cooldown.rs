@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use protocol::{FlowEnd, Hit, Place, SeenIn, Timestamp};
+use protocol::{FlowEnd, Hit, Note, Observable, Place, SeenIn, Timestamp};
 
 use crate::counters::Counters;
 use crate::detector::Report;
@@ -15,6 +15,12 @@ use crate::flow::Entry;
 
 /// Cooldowns open at once; the oldest is closed early when there are more.
 const OPEN_MAX: usize = 16_384;
+/// What an open hit takes beside its own contents: its key with the counts of an `Arc`, its place in the map and
+/// in the two queues, each at the least favourable load and while it grows.
+const OPEN_BYTES: usize = size_of::<Key>()
+    + 2 * size_of::<usize>()
+    + 7 * (size_of::<(Arc<Key>, Open)>() + 1)
+    + 3 * (size_of::<Due>() + size_of::<Box<Hit>>());
 
 /// What counts as a repeat: the same indicator at the same host of the town in the same field.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -24,8 +30,11 @@ pub(crate) struct Key {
     pub seen_in: SeenIn,
 }
 
+/// When a cooldown closes, and which.
+type Due = (Timestamp, Arc<Key>);
+
 struct Open {
-    hit: Hit,
+    hit: Box<Hit>,
     closes_at: Timestamp,
     /// The hit changed since it was given out.
     changed: bool,
@@ -36,20 +45,30 @@ pub(crate) struct Cooldowns {
     report: Report,
     seconds: i64,
     open: HashMap<Arc<Key>, Open, RandomState>,
-    /// In the order of opening, which is that of closing too.
-    order: VecDeque<(Timestamp, Arc<Key>)>,
-    ready: VecDeque<Hit>,
+    /// In the order of opening, which is that of closing too. Of a key opened again the former place is void.
+    order: VecDeque<Due>,
+    ready: VecDeque<Box<Hit>>,
+    /// Bytes of the hits that are open or wait to be polled.
+    bytes: usize,
+    bytes_max: usize,
 }
 
 impl Cooldowns {
-    pub fn new(report: Report, seconds: u32) -> Self {
+    pub fn new(report: Report, seconds: u32, bytes_max: usize) -> Self {
         Self {
             report,
             seconds: i64::from(seconds),
             open: HashMap::with_hasher(RandomState::default()),
             order: VecDeque::new(),
             ready: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
         }
+    }
+
+    /// Bytes of the hits that are open or wait to be polled.
+    pub fn held(&self) -> usize {
+        self.bytes
     }
 
     /// Counts a repeat; false when no such cooldown is open at this time.
@@ -74,32 +93,34 @@ impl Cooldowns {
         }
     }
 
-    /// Opens a cooldown with its first hit.
+    /// Opens a cooldown with its first hit. Where hits that nobody polled take all the room, it is lost and counted.
     pub fn begin(&mut self, key: Arc<Key>, hit: Hit, counters: &mut Counters) {
-        if self.open.contains_key(&key) {
-            // Over, but behind one that is not: packet times went back.
-            self.order.retain(|(_, other)| *other != key);
-            self.close(&key);
+        // Over, but behind one that is not: packet times went back.
+        self.close(&key);
+        let bytes = bytes_of(&hit, &key);
+        let given_out = if self.report == Report::AtOnce { heap_bytes_of(&hit) } else { 0 };
+        while self.order.len() >= OPEN_MAX || self.bytes + bytes + given_out > self.bytes_max {
+            let Some(oldest) = self.order.pop_front() else {
+                counters.hits_lost += 1;
+                return;
+            };
+            counters.hits_closed_early += u64::from(self.close_due(&oldest));
         }
-        if self.order.len() >= OPEN_MAX
-            && let Some((_, oldest)) = self.order.pop_front()
-        {
-            counters.hits_closed_early += 1;
-            self.close(&oldest);
-        }
+        counters.hits += 1;
+        self.bytes += bytes + given_out;
         if self.report == Report::AtOnce {
-            self.ready.push_back(hit.clone());
+            self.ready.push_back(Box::new(hit.clone()));
         }
         let closes_at = hit.at.plus_seconds(self.seconds);
         self.order.push_back((closes_at, Arc::clone(&key)));
-        self.open.insert(key, Open { hit, closes_at, changed: false });
+        self.open.insert(key, Open { hit: Box::new(hit), closes_at, changed: false });
     }
 
     /// Closes what is due.
     pub fn handle_timeout(&mut self, at: Timestamp) {
         while self.order.front().is_some_and(|(closes_at, _)| *closes_at <= at) {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.close(&key);
+            if let Some(due) = self.order.pop_front() {
+                self.close_due(&due);
             }
         }
     }
@@ -111,19 +132,65 @@ impl Cooldowns {
 
     /// Closes all.
     pub fn finish(&mut self) {
-        while let Some((_, key)) = self.order.pop_front() {
-            self.close(&key);
+        while let Some(due) = self.order.pop_front() {
+            self.close_due(&due);
         }
     }
 
     pub fn poll_hit(&mut self) -> Option<Hit> {
-        self.ready.pop_front()
+        let hit = self.ready.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(heap_bytes_of(&hit));
+        Some(*hit)
+    }
+
+    /// Closes a cooldown, unless its key was opened again since.
+    fn close_due(&mut self, (closes_at, key): &Due) -> bool {
+        let is_it = self.open.get(key).is_some_and(|open| open.closes_at == *closes_at);
+        if is_it {
+            self.close(key);
+        }
+        is_it
     }
 
     fn close(&mut self, key: &Key) {
         let Some(open) = self.open.remove(key) else { return };
         if self.report == Report::AtEnd || open.changed {
+            self.bytes = self.bytes.saturating_sub(bytes_of(&open.hit, key) - heap_bytes_of(&open.hit));
             self.ready.push_back(open.hit);
+        } else {
+            self.bytes = self.bytes.saturating_sub(bytes_of(&open.hit, key));
         }
+    }
+}
+
+/// Bytes of an open hit.
+fn bytes_of(hit: &Hit, key: &Key) -> usize {
+    OPEN_BYTES + key.indicator.len() + heap_bytes_of(hit)
+}
+
+/// Bytes of a hit on its own.
+fn heap_bytes_of(hit: &Hit) -> usize {
+    let texts = [&hit.input, &hit.indicator, &hit.evidence].map(String::len);
+    let lists = hit.also.iter().chain(&hit.witnesses).map(|text| size_of::<String>() + text.len());
+    size_of::<Hit>()
+        + texts.into_iter().sum::<usize>()
+        + lists.sum::<usize>()
+        + text_bytes_of(&hit.observable)
+        + hit.notes.len() * size_of::<Note>()
+        + hit.named_origins.len() * size_of::<IpAddr>()
+}
+
+fn text_bytes_of(observable: &Observable) -> usize {
+    match observable {
+        Observable::Domain(domain) => domain.as_str().len(),
+        Observable::Url(url) => url.as_str().len(),
+        Observable::Email(email) => email.as_str().len(),
+        Observable::UserAgent(agent) => agent.as_str().len(),
+        Observable::Ja4(ja4) => ja4.as_str().len(),
+        Observable::Ip(_)
+        | Observable::Md5(_)
+        | Observable::Ja3(_)
+        | Observable::Sha1(_)
+        | Observable::Sha256(_) => 0,
     }
 }

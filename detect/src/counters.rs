@@ -52,6 +52,8 @@ counters! {
     segments_differ,
     /// Streams not read because all stream heads together held too much.
     streams_refused,
+    /// Datagrams not read because what flows keep together was too much.
+    datagrams_refused,
     /// Stream heads given up because a message was longer than is kept.
     heads_too_long,
     /// DNS messages.
@@ -84,4 +86,9 @@ counters! {
     hits,
     /// Hits closed before their cooldown was over because too many were open.
     hits_closed_early,
+    /// Hits lost because those that were not fetched yet took all the room for hits.
+    hits_lost,
+    /// Hits that their flow does not remember because too much is kept: what is seen there again in another field
+    /// may give another hit.
+    hits_unremembered,
 }

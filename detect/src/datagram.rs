@@ -43,7 +43,11 @@ impl Datagrams {
             Self::Dns => dns::read(payload, sink),
             Self::Unknown { left } => {
                 *left = left.saturating_sub(1);
-                if Initials::begin_in(payload) && payload.len() <= room {
+                let begins = Initials::begin_in(payload);
+                if begins && payload.len() + size_of::<Initials>() > room {
+                    sink.counters.datagrams_refused += 1;
+                    *self = Self::Done;
+                } else if begins {
                     let mut initials = Box::new(Initials::default());
                     let done = initials.read(payload, sink);
                     *self = if done { Self::Done } else { Self::Quic(initials) };
@@ -52,7 +56,9 @@ impl Datagrams {
                 }
             }
             Self::Quic(initials) => {
-                if payload.len() > room || initials.read(payload, sink) {
+                let refused = payload.len() > room;
+                sink.counters.datagrams_refused += u64::from(refused);
+                if refused || initials.read(payload, sink) {
                     *self = Self::Done;
                 }
             }

@@ -11,7 +11,7 @@ use crate::counters::Counters;
 use crate::datagram::Datagrams;
 use crate::dns;
 use crate::door::{Door, Known, Scene, Where};
-use crate::flow::{Entry, FLOW_BYTES, FlowKey, FlowTable, Interest, Slot, Way};
+use crate::flow::{Entry, FlowKey, FlowTable, Interest, Slot, Way};
 use crate::frame::{Link, Packet, Packets, Segment};
 use crate::home::Home;
 use crate::line;
@@ -97,10 +97,10 @@ impl Detector {
     }
 
     fn with_door(config: &DetectorConfig, input: &str, matcher: Option<Arc<Matcher>>) -> Self {
-        let cooldowns = Cooldowns::new(config.report, config.cooldown_seconds);
+        let cooldowns = Cooldowns::new(config.report, config.cooldown_seconds, config.memory_bytes_max / 8);
         let door = Door::new(input, Home::new(&config.home_networks), matcher, cooldowns);
         Self {
-            flows: FlowTable::new(config.flows_max.min(config.memory_bytes_max / 2 / FLOW_BYTES)),
+            flows: FlowTable::new(config.flows_max.min(FlowTable::fitting(config.memory_bytes_max / 2))),
             held: 0,
             held_max: config.memory_bytes_max / 4,
             wants: door.wants(),
@@ -164,18 +164,21 @@ impl Detector {
 
     /// The input ended: reads what waits for missing segments and closes all cooldowns.
     pub fn finish(&mut self, at: Timestamp) {
-        let entries: Vec<Entry> = self.flows.drain().collect();
-        for entry in entries {
+        for entry in self.flows.drain() {
             let why = entry.own_end().unwrap_or(FlowEnd::InputEnded);
             self.end(entry, why, at);
         }
-        self.held = 0;
         self.door.cooldowns.finish();
     }
 
     /// Flows in progress.
     pub fn flows(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Bytes that flows and open hits keep, the table of flows apart.
+    pub fn held(&self) -> usize {
+        self.held + self.door.cooldowns.held()
     }
 
     /// What was read, dropped and not understood so far.
@@ -277,6 +280,7 @@ impl Detector {
         }
         let held_before = entry.held();
         let room = self.held_max.saturating_sub(self.held);
+        self.door.room = room;
         if matches!(entry.interest, Interest::Fresh) {
             if room < size_of::<Connection>() {
                 self.counters.streams_refused += 1;

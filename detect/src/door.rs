@@ -18,6 +18,8 @@ use crate::sighting::{Seen, Sighting, SightingRecord, Wants};
 
 /// Indicators remembered of one flow; of more, the first are forgotten and may give another hit.
 const KNOWN_MAX: usize = 32;
+/// Bytes that must be left for a flow to remember one hit more; identifiers of indicators take about fifty.
+const KNOWN_BYTES: usize = 1024;
 
 /// Hits of a flow or line already given out: the same indicator seen again there only counts.
 pub(crate) type Known = Option<Box<KnownHits>>;
@@ -27,10 +29,10 @@ pub(crate) type Known = Option<Box<KnownHits>>;
 pub(crate) struct KnownHits(Vec<Arc<Key>>);
 
 impl KnownHits {
-    /// Bytes kept.
+    /// Bytes kept, its own and the counts of each `Arc` included.
     pub fn held(&self) -> usize {
-        self.0.capacity() * size_of::<Arc<Key>>()
-            + self.0.iter().map(|key| size_of::<Key>() + key.indicator.len()).sum::<usize>()
+        let keys = self.0.iter().map(|key| size_of::<Key>() + 2 * size_of::<usize>() + key.indicator.len());
+        size_of::<Self>() + self.0.capacity() * size_of::<Arc<Key>>() + keys.sum::<usize>()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
@@ -62,6 +64,8 @@ pub(crate) struct Door {
     pub cooldowns: Cooldowns,
     pub sightings: VecDeque<SightingRecord>,
     pub counters: Counters,
+    /// Bytes that flows may still keep to remember their hits.
+    pub room: usize,
     scratch: Scratch,
 }
 
@@ -74,6 +78,7 @@ impl Door {
             cooldowns,
             sightings: VecDeque::new(),
             counters: Counters::default(),
+            room: usize::MAX,
             scratch: Scratch::default(),
         }
     }
@@ -129,8 +134,9 @@ impl Door {
         self.counters.matches += 1;
         let mut ids = found.iter().map(|number| matcher.id(*number));
         let indicator = ids.next().unwrap_or_default();
-        let KnownHits(known) = &mut **scene.known.get_or_insert_default();
-        if let Some(at) = known.iter().position(|key| *key.indicator == *indicator) {
+        if let Some(KnownHits(known)) = scene.known.as_deref_mut()
+            && let Some(at) = known.iter().position(|key| *key.indicator == *indicator)
+        {
             if known.get(at).is_some_and(|key| self.cooldowns.repeat(key, scene.at)) {
                 return;
             }
@@ -138,10 +144,15 @@ impl Door {
         }
         let sides = self.sides(scene.place, &sighting);
         let key = Arc::new(Key { indicator: indicator.into(), host: sides.host, seen_in: sighting.seen_in });
-        if known.len() >= KNOWN_MAX {
-            known.swap_remove(0);
+        if self.room < KNOWN_BYTES {
+            self.counters.hits_unremembered += 1;
+        } else {
+            let KnownHits(known) = &mut **scene.known.get_or_insert_default();
+            if known.len() >= KNOWN_MAX {
+                known.swap_remove(0);
+            }
+            known.push(Arc::clone(&key));
         }
-        known.push(Arc::clone(&key));
         if self.cooldowns.repeat(&key, scene.at) {
             return;
         }
@@ -170,7 +181,6 @@ impl Door {
             nat: None,
             witnesses: Vec::new(),
         };
-        self.counters.hits += 1;
         self.cooldowns.begin(key, hit, &mut self.counters);
     }
 

@@ -29,8 +29,6 @@ const HAND_STEPS: usize = 2;
 const EVICTION_SAMPLE: usize = 16;
 /// Entries in one piece of the table.
 const PIECE: usize = 1024;
-/// Bytes that a flow costs: its entry, and its place in the index at the least favourable load.
-pub(crate) const FLOW_BYTES: usize = size_of::<Option<Entry>>() + 2 * (size_of::<Place>() + 1) + 4;
 
 /// The five-tuple with the lower end first, so that both directions are one. Addresses of IPv4 are mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,6 +351,25 @@ impl FlowTable {
             hand: 0,
             flows_max: flows_max.clamp(1, 1 << 28),
         }
+    }
+
+    /// How many flows fit in so many bytes: entries, and the index and the free places while they grow, when the old
+    /// ones are still there. Flows that left make the index grow once more than those in it ask for.
+    pub fn fitting(bytes: usize) -> usize {
+        let while_it_grows = |places: usize| places.next_power_of_two() / 2 * 3;
+        let bytes_of = |flows: usize| {
+            let pieces = flows.div_ceil(PIECE);
+            pieces * PIECE.min(flows) * size_of::<Option<Entry>>()
+                + while_it_grows(pieces) * size_of::<Vec<Option<Entry>>>()
+                + while_it_grows(2 * (flows * 8).div_ceil(7)) * (size_of::<Place>() + 1)
+                + while_it_grows(flows) * size_of::<u32>()
+        };
+        let (mut fits, mut too_many) = (1, bytes / size_of::<Option<Entry>>() + 2);
+        while too_many - fits > 1 {
+            let flows = fits.midpoint(too_many);
+            *(if bytes_of(flows) <= bytes { &mut fits } else { &mut too_many }) = flows;
+        }
+        fits
     }
 
     pub fn len(&self) -> usize {

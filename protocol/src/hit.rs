@@ -239,6 +239,7 @@ pub fn evidence(bytes: &[u8]) -> String {
         end -= 1;
     }
     out.truncate(end);
+    out.shrink_to_fit();
     out
 }
 

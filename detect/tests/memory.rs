@@ -1,0 +1,292 @@
+//! One budget holds for everything that traffic makes a detector keep, whatever the traffic is made for.
+//!
+//! Each case sends a flood and counts every allocation of this thread; what did not fit must be counted by reason.
+
+#![allow(missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "tests may"
+)]
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::quic::{AES_128, HeaderProtectionKey};
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use protocol::{Indicator, LookFor, Serial, Timestamp};
+use vedetta_detect::{Counters, Detector, DetectorConfig, Line, Link, Matcher, Report};
+
+const BUDGET: usize = 8 << 20;
+/// Frames that a capture worker reads before it fetches hits.
+const FRAMES_AT_ONCE: u32 = 64;
+const SERVER: [u8; 4] = [203, 0, 113, 80];
+
+fn config() -> DetectorConfig {
+    DetectorConfig { memory_bytes_max: BUDGET, ..DetectorConfig::default() }
+}
+
+fn at(number: u32) -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000 + i64::from(number))
+}
+
+/// A host of its own for each number.
+fn host(number: u32) -> [u8; 4] {
+    let [_, a, b, c] = number.to_be_bytes();
+    [10, a, b, c]
+}
+
+/// Makes frames in one buffer, so that only the detector allocates.
+struct Sender<'a> {
+    detector: &'a mut Detector,
+    frame: Vec<u8>,
+    sent: u32,
+    hits: u64,
+}
+
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+impl Sender<'_> {
+    fn tcp(&mut self, from: u32, (sequence, flags): (u32, u8), payload: &[u8]) {
+        self.ip(from, (TCP, 0), 20 + payload.len());
+        self.frame.extend(40_000u16.to_be_bytes());
+        self.frame.extend(8080u16.to_be_bytes());
+        self.frame.extend(sequence.to_be_bytes());
+        self.frame.extend([0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        self.send(payload);
+    }
+
+    fn udp(&mut self, from: u32, port: u16, payload: &[u8]) {
+        self.ip(from, (UDP, 0), 8 + payload.len());
+        self.frame.extend(40_000u16.to_be_bytes());
+        self.frame.extend(port.to_be_bytes());
+        self.frame.extend((8 + payload.len() as u16).to_be_bytes());
+        self.frame.extend([0, 0]);
+        self.send(payload);
+    }
+
+    /// A fragment, `offset` in units of eight bytes, more to follow.
+    fn fragment(&mut self, from: u32, offset: u16, payload: &[u8]) {
+        self.ip(from, (UDP, 0x2000 | offset), payload.len());
+        self.send(payload);
+    }
+
+    fn ip(&mut self, from: u32, (protocol, fragment): (u8, u16), length: usize) {
+        self.frame.clear();
+        self.frame.extend([0x45, 0]);
+        self.frame.extend((20 + length as u16).to_be_bytes());
+        self.frame.extend([0x12, 0x34]);
+        self.frame.extend(fragment.to_be_bytes());
+        self.frame.extend([64, protocol, 0, 0]);
+        self.frame.extend(host(from));
+        self.frame.extend(SERVER);
+    }
+
+    fn send(&mut self, payload: &[u8]) {
+        self.frame.extend(payload);
+        self.sent += 1;
+        self.detector.handle_frame(at(self.sent), Link::RawIp, &self.frame);
+        if self.sent.is_multiple_of(FRAMES_AT_ONCE) {
+            self.fetch();
+        }
+    }
+
+    fn fetch(&mut self) {
+        while self.detector.poll_hit().is_some() {
+            self.hits += 1;
+        }
+    }
+}
+
+/// Sends a flood and returns the counters and how many hits were given out.
+#[track_caller]
+fn check(
+    config: &DetectorConfig,
+    matcher: &Arc<Matcher>,
+    flood: impl FnOnce(&mut Sender<'_>),
+) -> (Counters, u64) {
+    let mut result = None;
+    let measured = allocation_counter::measure(|| {
+        let mut detector = Detector::new(config, "test", Arc::clone(matcher));
+        let mut sender =
+            Sender { detector: &mut detector, frame: Vec::with_capacity(1 << 16), sent: 0, hits: 0 };
+        flood(&mut sender);
+        sender.detector.finish(at(sender.sent));
+        sender.fetch();
+        let hits = sender.hits;
+        assert_eq!((detector.flows(), detector.held()), (0, 0), "flows and bytes kept at the end");
+        result = Some((detector.counters(), hits));
+    });
+    println!("{} KiB at most of {} KiB", measured.bytes_max >> 10, config.memory_bytes_max >> 10);
+    assert!(measured.bytes_max <= config.memory_bytes_max as u64, "{} bytes at most", measured.bytes_max);
+    assert_eq!(measured.bytes_current, 0, "bytes left behind");
+    result.unwrap()
+}
+
+fn nothing() -> Arc<Matcher> {
+    Arc::new(Matcher::empty())
+}
+
+#[test]
+fn a_flood_of_connections_from_forged_addresses() {
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        (0..1_000_000).for_each(|from| sender.tcp(from, (7, SYN), &[]));
+    });
+    assert_eq!(counters.flows_begun, 1_000_000);
+    assert!(counters.flows_evicted > 900_000, "{}", counters.flows_evicted);
+}
+
+#[test]
+fn a_flood_of_datagrams() {
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        (0..500_000).for_each(|from| sender.udp(from, 1024 + from as u16 % 60_000, &[0x5a; 64]));
+    });
+    assert!(counters.flows_evicted > 400_000, "{}", counters.flows_evicted);
+}
+
+#[test]
+fn a_million_connections_with_payload() {
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        for from in 0..1_000_000 {
+            sender.tcp(from, (7, ACK), b"EHLO mail.example\r\nMAIL FROM:<a@b.example");
+        }
+    });
+    assert_eq!(counters.flows_begun, 1_000_000);
+    assert!(counters.flows_evicted > 900_000, "{}", counters.flows_evicted);
+}
+
+#[test]
+fn request_heads_that_never_end() {
+    let head = [&b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Filler: "[..], &[b'x'; 1200]].concat();
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        for from in 0..30_000 {
+            sender.tcp(from, (0, SYN), &[]);
+            sender.tcp(from, (1, ACK), &head);
+            sender.tcp(from, (1 + head.len() as u32, ACK), &head);
+        }
+    });
+    assert!(counters.streams_refused > 0);
+}
+
+#[test]
+fn one_head_of_a_gigabyte() {
+    let piece = [b'x'; 65_000];
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        sender.tcp(0, (0, SYN), &[]);
+        let start = b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Filler: ";
+        sender.tcp(0, (1, ACK), start);
+        let mut sequence = 1 + start.len() as u32;
+        for _ in 0..(1 << 30) / piece.len() {
+            sender.tcp(0, (sequence, ACK), &piece);
+            sequence = sequence.wrapping_add(piece.len() as u32);
+        }
+    });
+    assert!(counters.heads_too_long > 0);
+}
+
+#[test]
+fn segments_that_wait_for_one_that_never_comes() {
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        for from in 0..3_000 {
+            sender.tcp(from, (0, SYN), &[]);
+            (1..10).for_each(|number| sender.tcp(from, (1 + number * 1460, ACK), &[number as u8; 1400]));
+        }
+    });
+    assert!(counters.segments_early > 0);
+    assert!(counters.streams_refused > 0);
+}
+
+#[test]
+fn hellos_that_never_end() {
+    let mut hello = vec![0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb, 3, 3];
+    hello.resize(1400, 7);
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        for from in 0..20_000 {
+            sender.tcp(from, (0, SYN), &[]);
+            sender.tcp(from, (1, ACK), &hello);
+        }
+    });
+    assert!(counters.streams_refused > 0);
+}
+
+/// Seals CRYPTO bytes as the client's Initial under the keys that RFC 9001 Appendix A prints.
+fn initial(number: u8, offset: u16, data: &[u8]) -> Vec<u8> {
+    let mut payload = vec![6];
+    payload.extend((offset | 0x4000).to_be_bytes());
+    payload.extend((data.len() as u16 | 0x4000).to_be_bytes());
+    payload.extend(data);
+    payload.resize(payload.len().max(64), 0);
+    let mut header = vec![0xc1, 0, 0, 0, 1, 8, 0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08, 0, 0];
+    header.extend(((2 + payload.len() + 16) as u16 | 0x4000).to_be_bytes());
+    let number_at = header.len();
+    header.extend([0, number]);
+    let mut nonce = *b"\xfa\x04\x4b\x2f\x42\xa3\xfd\x3b\x46\xfb\x25\x5c";
+    nonce[11] ^= number;
+    let key = b"\x1f\x36\x96\x13\xdd\x76\xd5\x46\x77\x30\xef\xcb\xe3\xb1\xa2\x2d";
+    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key).unwrap());
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    key.seal_in_place_append_tag(nonce, Aad::from(header.clone()), &mut payload).unwrap();
+    let mut packet = [header, payload].concat();
+    let hp = b"\x9f\x50\x44\x9e\x04\xa0\xe8\x10\x28\x3a\x1e\x99\x33\xad\xed\xd2";
+    let hp = HeaderProtectionKey::new(&AES_128, hp).unwrap();
+    let mask = hp.new_mask(&packet[number_at + 4..number_at + 20]).unwrap();
+    packet[0] ^= mask[0] & 0x0f;
+    packet[number_at] ^= mask[1];
+    packet[number_at + 1] ^= mask[2];
+    packet
+}
+
+#[test]
+fn initials_whose_hello_never_ends() {
+    let datagrams: Vec<_> =
+        (0..4u8).map(|number| initial(number, 2000 * u16::from(number), &[7; 1100])).collect();
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        for from in 0..5_000 {
+            datagrams.iter().for_each(|datagram| sender.udp(from, 443, datagram));
+        }
+    });
+    assert!(counters.quic_initials > 0);
+    assert!(counters.datagrams_refused > 0);
+}
+
+fn everything() -> Arc<Matcher> {
+    let indicators = ["0.0.0.0/0", "::/0", "evil.example"].map(|value| LookFor::guess(value).unwrap());
+    Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)))
+}
+
+#[test]
+fn a_flood_of_hits() {
+    for report in [Report::AtOnce, Report::AtEnd] {
+        let config = DetectorConfig { report, ..config() };
+        let (counters, hits) = check(&config, &everything(), |sender| {
+            (0..60_000).for_each(|from| sender.tcp(from, (7, SYN), &[]));
+        });
+        assert!(counters.hits_closed_early > 0);
+        assert_eq!((counters.hits_lost, counters.hits), (0, 60_000), "{report:?}");
+        assert!(hits >= counters.hits, "{report:?}: {hits} given out"); // some again, with their last count
+    }
+}
+
+#[test]
+fn a_line_of_hits() {
+    let mut line = String::new();
+    for number in 0..6_000 {
+        line += &format!("203.{}.{}.9 ", number / 250, number % 250);
+    }
+    let indicators = line.split_whitespace().map(|value| Indicator::plain(LookFor::guess(value).unwrap()));
+    let matcher = Arc::new(Matcher::build(Serial(1), indicators));
+    let config = DetectorConfig { memory_bytes_max: BUDGET / 8, ..config() };
+    let (counters, hits) = check(&config, &matcher, |sender| {
+        for number in 1..=20 {
+            let line = Line { number, offset: None, bytes: line.as_bytes() };
+            sender.detector.handle_line(at(0).plus_seconds(400 * number as i64), line);
+            sender.fetch();
+        }
+    });
+    assert!(counters.hits_lost > 0);
+    assert!(hits >= counters.hits, "{hits} given out of {}", counters.hits);
+}
