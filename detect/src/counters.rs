@@ -91,4 +91,10 @@ counters! {
     /// Hits that their flow does not remember because too much is kept: what is seen there again in another field
     /// may give another hit.
     hits_unremembered,
+    /// Hits that were the other side of a conversation reported already, or about to be.
+    hits_joined,
+    /// Hits that look like one conversation seen on both sides of a translation, without proof.
+    hits_join_uncertain,
+    /// Hits given out before their other side was waited for, because too many waited.
+    hits_join_hurried,
 }

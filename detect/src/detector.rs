@@ -255,7 +255,8 @@ impl Detector {
             self.door.cooldowns.bring_up_to_date(known, entry, None);
         }
         let notes = entry.notes;
-        let mut scene = Scene { at, place: Where::Flow(flow), known: &mut entry.known, traffic: Some(traffic) };
+        let mut scene =
+            Scene { at, place: Where::Flow(flow), known: &mut entry.known, traffic: Some(traffic) };
         for (address, seen_in) in [(flow.src, SeenIn::FlowSrc), (flow.dst, SeenIn::FlowDst)] {
             let mut sighting = Sighting::new(Seen::Ip(address), seen_in, &[]);
             sighting.notes = notes;
@@ -394,7 +395,9 @@ fn from_service(src_port: u16, dst_port: u16) -> bool {
 fn first_interest(packet: &Packet<'_>) -> Interest {
     match &packet.segment {
         Segment::Tcp(_) => Interest::Fresh,
-        Segment::Udp { src_port, dst_port, .. } => Interest::Udp(Datagrams::for_ports([*src_port, *dst_port])),
+        Segment::Udp { src_port, dst_port, .. } => {
+            Interest::Udp(Datagrams::for_ports([*src_port, *dst_port]))
+        }
         Segment::Other(_) => Interest::Nothing,
     }
 }

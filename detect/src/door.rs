@@ -190,17 +190,18 @@ impl Door {
             Where::Flow(flow) => self.home.sides(flow.src, flow.dst),
             Where::Line { scan, .. } => scan.sides(&self.home),
         };
-        let carried = matches!(
-            sighting.seen_in,
-            SeenIn::DnsQuery | SeenIn::DnsAnswer | SeenIn::SmtpFrom | SeenIn::SmtpRcpt
-        );
-        if carried {
+        if only_carries(sighting.seen_in) {
             sides.remote = None;
         } else if sides.direction == Direction::Transit {
             sides.remote = seen_address(sighting.seen).or(sides.remote);
         }
         sides
     }
+}
+
+/// Whether the other end of the flow only carried the value, and is no party to it.
+pub(crate) fn only_carries(seen_in: SeenIn) -> bool {
+    matches!(seen_in, SeenIn::DnsQuery | SeenIn::DnsAnswer | SeenIn::SmtpFrom | SeenIn::SmtpRcpt)
 }
 
 fn evidence_of(sighting: &Sighting<'_>) -> String {

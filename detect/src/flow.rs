@@ -256,6 +256,7 @@ impl Entry {
         let ([packets_up, packets_down], [bytes_up, bytes_down]) = (self.packets, self.bytes);
         let (out, back) = ((packets_up, bytes_up), (packets_down, bytes_down));
         let (out, back) = if self.began == Way::Up { (out, back) } else { (back, out) };
+        let [up, down] = self.starts();
         Traffic {
             packets_out: out.0,
             packets_back: back.0,
@@ -263,6 +264,7 @@ impl Entry {
             bytes_back: back.1,
             established: self.state.has_both(TcpState::SYN),
             ended,
+            start: if self.began == Way::Up { up } else { down },
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use protocol::{Indicator, LookFor, Serial, Timestamp};
 
-use crate::made::{seen_by, Side, client_hello, dns_answer, tls_records, udp};
+use crate::made::{Side, client_hello, dns_answer, seen_by, tls_records, udp};
 use crate::{Detector, DetectorConfig, Line, Link, Matcher, dns, quic, tls};
 
 const LINKS: [Link; 6] =

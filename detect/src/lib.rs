@@ -18,6 +18,7 @@ mod line;
 #[cfg(test)]
 mod made;
 mod matcher;
+mod nat;
 mod normal;
 mod quic;
 mod reader;
@@ -29,4 +30,5 @@ pub use counters::Counters;
 pub use detector::{Detector, DetectorConfig, LINE_BYTES_MAX, Line, Report};
 pub use frame::Link;
 pub use matcher::Matcher;
+pub use nat::{Answer, Joiner, Patience, Question, Tracked};
 pub use sighting::SightingRecord;

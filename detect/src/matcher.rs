@@ -264,9 +264,9 @@ mod tests {
 
     fn find(matcher: &Matcher, seen: &str, port: Option<u16>, at: i64) -> Found {
         let seen = Observable::guess(seen).unwrap();
-        Scratch::default().normal(Seen::Normal(&seen), port, |value| {
-            matcher.look_up(value, Timestamp::from_micros(at))
-        }).unwrap()
+        Scratch::default()
+            .normal(Seen::Normal(&seen), port, |value| matcher.look_up(value, Timestamp::from_micros(at)))
+            .unwrap()
     }
 
     fn check(indicators: &[&str], seen: &str, port: Option<u16>, expected: &[&str]) {

@@ -1,8 +1,8 @@
 //! Initial packets sealed with the keys that RFC 9001 prints in its appendix.
 
 use super::*;
-use crate::made::seen_by;
 use crate::made::client_hello;
+use crate::made::seen_by;
 
 /// RFC 9001 Appendix A: this connection identifier gives these keys.
 const CONNECTION: [u8; 8] = [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];

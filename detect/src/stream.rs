@@ -64,7 +64,8 @@ impl Stream {
 
     /// Bytes kept.
     pub fn held(&self) -> usize {
-        let early: usize = self.early.iter().map(|(_, bytes)| bytes.len() + size_of::<(u32, Box<[u8]>)>()).sum();
+        let early: usize =
+            self.early.iter().map(|(_, bytes)| bytes.len() + size_of::<(u32, Box<[u8]>)>()).sum();
         self.head.capacity() + early + self.reader.held()
     }
 
@@ -215,7 +216,8 @@ impl Stream {
     fn compare(&self, sequence: u32, bytes: &[u8], read_already: usize, sink: &mut Sink<'_>) {
         let again = bytes.get(..read_already).unwrap_or(bytes);
         let known = self.recent.iter().find(|recent| {
-            recent.sequence == sequence && usize::try_from(recent.length).is_ok_and(|length| length == again.len())
+            recent.sequence == sequence
+                && usize::try_from(recent.length).is_ok_and(|length| length == again.len())
         });
         let differs = match known {
             Some(recent) => recent.length > 0 && recent.hash != self.hasher.hash_one(again),
@@ -255,7 +257,12 @@ impl Stream {
     }
 
     /// Lets the reader take step after step, and gives how many bytes are done with.
-    fn read_steps(&mut self, bytes: &[u8], (towards, talk): (Towards, &mut Talk), sink: &mut Sink<'_>) -> usize {
+    fn read_steps(
+        &mut self,
+        bytes: &[u8],
+        (towards, talk): (Towards, &mut Talk),
+        sink: &mut Sink<'_>,
+    ) -> usize {
         let mut consumed = 0;
         while let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
             match self.reader.read(Part { bytes: rest, towards, talk: &mut *talk }, sink) {

@@ -56,11 +56,7 @@ impl HelloReader {
 }
 
 /// Reports a server name; some clients put an address there, against RFC 6066 §3.
-pub(crate) fn sight_server_name(
-    name: &[u8],
-    seen_in: SeenIn,
-    sink: &mut Sink<'_>,
-) {
+pub(crate) fn sight_server_name(name: &[u8], seen_in: SeenIn, sink: &mut Sink<'_>) {
     let text = std::str::from_utf8(name).unwrap_or_default();
     let seen = match text.parse::<IpAddr>() {
         Ok(address) => Seen::Ip(address),

@@ -182,6 +182,10 @@ pub struct Traffic {
     /// Why it is over; absent while it lives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<FlowEnd>,
+    /// First sequence number of the party that began a TCP connection, where it was seen: no translation changes it,
+    /// so it tells which flows on the two sides of a gateway are one. It does not leave the sensor.
+    #[serde(skip)]
+    pub start: Option<u32>,
 }
 
 /// What a person who judges a sighting must know about how it was seen.
