@@ -1,6 +1,6 @@
 //! `replay`: compares captures and logs with indicators and prints each hit once, one a line as JSON.
 
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use protocol::bundle::BundleLimits;
 use protocol::{BundleReader, Indicator, Serial};
 
 use crate::bundles::verify::{Repository, verify};
-use crate::summary::Inputs;
+use crate::summary::{InputArguments, Inputs, Work};
 
 /// The root that enrolment pinned on this machine.
 const PINNED_ROOT: &str = "/var/lib/vedetta-agent/identity/cosc-root.json";
@@ -38,9 +38,9 @@ pub struct ReplayArguments {
     /// A network of the town; may be repeated. Private space when none is named.
     #[arg(long = "home-net", value_name = "CIDR")]
     pub home_networks: Vec<IpNet>,
-    /// Captures (pcap, pcapng) and log files, also compressed with gzip; `-` is standard input.
-    #[arg(required = true, value_name = "INPUT")]
-    pub inputs: Vec<PathBuf>,
+    /// In what.
+    #[command(flatten)]
+    pub inputs: InputArguments,
 }
 
 /// Runs the command. Nothing but hits goes to standard output.
@@ -60,21 +60,18 @@ pub fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
         report: Report::AtEnd,
         ..DetectorConfig::default()
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let detector_for = Box::new(move |name: &str| Detector::new(&config, name, Arc::clone(&matcher)));
     let mut inputs = Inputs::default();
-    inputs.read_all(
-        &arguments.inputs,
-        |name| Detector::new(&config, name, Arc::clone(&matcher)),
-        &mut |detector| {
-            while let Some(hit) = detector.poll_hit() {
-                serde_json::to_writer(&mut out, &hit)?;
-                out.write_all(b"\n")?;
-            }
-            Ok(())
-        },
-    );
-    inputs.close_output(out.flush());
+    inputs.read_all(&arguments.inputs, Work { detector_for, drain }, &mut io::stdout().lock())?;
     inputs.conclude("hits")
+}
+
+fn drain(detector: &mut Detector, lines: &mut Vec<u8>) -> io::Result<()> {
+    while let Some(hit) = detector.poll_hit() {
+        serde_json::to_writer(&mut *lines, &hit)?;
+        lines.push(b'\n');
+    }
+    Ok(())
 }
 
 /// Reads a list of indicators; lines that are none are listed on standard error.

@@ -53,6 +53,12 @@ fn pcap(link_type: u32, frames: &[Vec<u8>]) -> Vec<u8> {
 
 /// The same as pcapng: a section, an interface, packets.
 fn pcapng(frames: &[Vec<u8>]) -> Vec<u8> {
+    let frames: Vec<_> = frames.iter().map(|frame| (0, frame.clone())).collect();
+    pcapng_of(&[1], &frames)
+}
+
+/// Interfaces by their link types, and frames by their interfaces.
+fn pcapng_of(links: &[u8], frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut block = |kind: u32, body: &[u8]| {
         let mut body = body.to_vec();
@@ -64,13 +70,15 @@ fn pcapng(frames: &[Vec<u8>]) -> Vec<u8> {
         file.extend(length);
     };
     block(0x0a0d_0d0a, &[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
-    block(1, &[1, 0, 0, 0, 0, 0, 1, 0]);
+    for link in links {
+        block(1, &[*link, 0, 0, 0, 0, 0, 1, 0]);
+    }
     let micros: u64 = 1_700_000_000_250_000;
-    for frame in frames {
+    for (interface, frame) in frames {
         let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
         let high = u32::try_from(micros >> 32).unwrap().to_le_bytes();
         let low = u32::try_from(micros & 0xffff_ffff).unwrap().to_le_bytes();
-        block(6, &[&[0; 4][..], &high, &low, &length, &length, frame].concat());
+        block(6, &[&[*interface, 0, 0, 0][..], &high, &low, &length, &length, frame].concat());
     }
     file
 }
@@ -179,6 +187,76 @@ fn replay_prints_each_hit_once_with_all_that_an_operator_needs() {
     assert!(told(&output).contains("list.txt:3:"), "the bad line is named: {}", told(&output));
     let again = agent(&["replay", "--indicators", list, "--home-net", "192.0.2.0/24"], &[&capture, &log]);
     assert_eq!(again.stdout, output.stdout);
+}
+
+/// Reads files with so many at once; the output and what is said are returned.
+fn with_jobs(jobs: &str, files: &[PathBuf]) -> (String, String) {
+    let inputs: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let output = agent(&["observe", "--jobs", jobs], &inputs);
+    (String::from_utf8(output.stdout.clone()).unwrap(), told(&output))
+}
+
+#[test]
+fn several_inputs_at_once_say_the_same_in_the_same_order() {
+    let folder = Folder::new();
+    let mut files = Vec::new();
+    for number in 0..24_u32 {
+        // Later files are shorter and end first; every fifth cannot be read to its end.
+        let questions: Vec<_> = (0..(24 - number) * 40).map(|n| question(&format!("n{n}.example"))).collect();
+        let mut bytes = if number % 2 == 0 { pcap(1, &questions) } else { pcapng(&questions) };
+        if number % 5 == 4 {
+            bytes.truncate(bytes.len() - 3);
+        }
+        files.push(folder.file(&format!("{number}.pcap"), bytes));
+    }
+    files.push(folder.file("lines.log", "kernel: SRC=203.0.113.5 DST=192.0.2.10 DPT=22\n".repeat(9000)));
+    files.push(folder.0.path().join("missing"));
+    let serial = with_jobs("1", &files);
+    assert!(serial.0.lines().count() > 20_000 && serial.1.contains("21 of 26 inputs read"), "{}", serial.1);
+    for jobs in ["2", "7", "64"] {
+        let parallel = with_jobs(jobs, &files);
+        assert!(parallel == serial, "{jobs} at once: {}", parallel.1);
+    }
+}
+
+#[test]
+fn each_interface_of_a_pcapng_has_its_own_link_type() {
+    let folder = Folder::new();
+    let bare = question("bare.example")[14..].to_vec();
+    let frames = [(0, question("first.example")), (1, bare), (0, question("last.example"))];
+    let domains = |output: &Output| -> Vec<String> {
+        let lines = lines(output);
+        let domains = lines.iter().filter(|line| line["kind"] == "domain");
+        domains.map(|line| line["value"].as_str().unwrap().to_owned()).collect()
+    };
+    let output = agent(&["observe"], &[&folder.file("a.pcapng", pcapng_of(&[1, 101], &frames))]);
+    assert_eq!(domains(&output), ["first.example", "bare.example", "last.example"], "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0));
+
+    let output = agent(&["observe"], &[&folder.file("b.pcapng", pcapng_of(&[1, 147], &frames))]);
+    assert_eq!(domains(&output), ["first.example", "last.example"], "{}", told(&output));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("(147), which is not decoded"), "{}", told(&output));
+
+    let mut cut = pcapng_of(&[1, 101], &frames);
+    cut.truncate(cut.len() - 1);
+    let output = agent(&["observe"], &[&folder.file("c.pcapng", cut)]);
+    assert_eq!(domains(&output), ["first.example", "bare.example"], "{}", told(&output));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn standard_input_is_read_once_however_often_it_is_named() {
+    let folder = Folder::new();
+    let path = folder.file("a.pcapng", pcapng(&[question("evil.example")]));
+    let output = Command::new(env!("CARGO_BIN_EXE_vedetta-agent"))
+        .args(["observe", "--jobs", "2", "-", "-"])
+        .stdin(fs::File::open(path).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(lines(&output).last().unwrap()["value"], "evil.example");
+    assert!(told(&output).contains("standard input: is empty"), "{}", told(&output));
 }
 
 #[test]
