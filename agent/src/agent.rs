@@ -47,19 +47,19 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         },
     )?;
 
-    let detector = sources::detector_config(&config.detection);
+    let detector = sources::detector_config(&config.detection, &config.capture);
     let mut workers = Workers::default();
+    let parts = CaptureParts {
+        config: config.capture.clone(),
+        detector: detector.clone(),
+        matcher: matcher.clone(),
+        hits: spool.sink.clone(),
+        board: board.clone(),
+    };
     for interface in &config.capture.interfaces {
-        let parts = CaptureParts {
-            config: config.capture.clone(),
-            detector: detector.clone(),
-            matcher: matcher.clone(),
-            hits: spool.sink.clone(),
-            board: board.clone(),
-        };
-        let (stopper, stop) = sources::stop();
-        workers.add(interface, stopper, capture::start(interface, parts, stop)?);
+        capture::start(interface, &parts, &mut workers)?;
     }
+    drop(parts);
     if !config.logs.files.is_empty() {
         let parts = TailParts {
             files: config.logs.files.clone(),

@@ -13,6 +13,8 @@ const STATE_DIR: &str = "/var/lib/vedetta-agent";
 /// The kernel's ring of packets is mapped whole and counts as the agent's memory: 4 MiB hold a tenth of a second
 /// at 40 MB/s and leave room below 24 MiB on an old gateway. A fast line wants more.
 const RING_BYTES: i64 = 4 << 20;
+/// Threads that may share an interface.
+const WORKERS_MAX: usize = 64;
 /// Where `status` finds the running agent.
 const CONTROL_SOCKET: &str = "/run/vedetta-agent/control.sock";
 
@@ -82,6 +84,7 @@ pub struct ConfigFile {
 struct CaptureTable {
     #[serde(default)]
     interfaces: Vec<String>,
+    workers: Option<i64>,
     snaplen_bytes: Option<i64>,
     ring_bytes: Option<i64>,
 }
@@ -97,6 +100,7 @@ struct LogsTable {
 #[serde(deny_unknown_fields)]
 struct DetectionTable {
     flows_max: Option<i64>,
+    memory_bytes_max: Option<i64>,
     cooldown_seconds: Option<i64>,
 }
 
@@ -136,10 +140,22 @@ pub struct Config {
 pub struct CaptureConfig {
     /// Names of interfaces, each once.
     pub interfaces: Vec<String>,
+    /// Threads that share each interface; 0 for one on each core.
+    pub workers: usize,
     /// Bytes kept of each frame.
     pub snaplen_bytes: i32,
-    /// The kernel's ring for each interface.
+    /// The kernel's ring for each interface, divided among its workers.
     pub ring_bytes: i32,
+}
+
+impl CaptureConfig {
+    /// Threads that share each interface.
+    pub fn workers_each(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS_MAX)),
+            workers => workers,
+        }
+    }
 }
 
 /// Which logs to follow.
@@ -156,6 +172,8 @@ pub struct DetectionConfig {
     pub home_networks: Option<Vec<IpNet>>,
     /// Flows tracked at once for each interface.
     pub flows_max: Option<usize>,
+    /// Bytes that traffic may make all detectors of interfaces keep.
+    pub memory_bytes_max: Option<usize>,
     /// Repeats of a hit within this time only raise its count.
     pub cooldown_seconds: Option<u32>,
 }
@@ -263,6 +281,12 @@ impl CaptureTable {
         }
         Ok(CaptureConfig {
             interfaces,
+            workers: number(
+                "capture.workers",
+                self.workers.unwrap_or(1),
+                (0, WORKERS_MAX as i64),
+                "1 to 64 threads, or 0 for one on each core",
+            )?,
             snaplen_bytes: number(
                 "capture.snaplen_bytes",
                 self.snaplen_bytes.unwrap_or(65_535),
@@ -303,11 +327,18 @@ impl DetectionTable {
             .flows_max
             .map(|flows| number("detection.flows_max", flows, (1_000, 10_000_000), "1000 to 10000000 flows"))
             .transpose()?;
+        let memory_bytes_max = self
+            .memory_bytes_max
+            .map(|bytes| {
+                let expected = "8388608 (8 MiB) to 68719476736 (64 GiB)";
+                number("detection.memory_bytes_max", bytes, (8 << 20, 64 << 30), expected)
+            })
+            .transpose()?;
         let cooldown_seconds = self
             .cooldown_seconds
             .map(|seconds| number("detection.cooldown_seconds", seconds, (0, 86_400), "0 to 86400 seconds"))
             .transpose()?;
-        Ok(DetectionConfig { home_networks, flows_max, cooldown_seconds })
+        Ok(DetectionConfig { home_networks, flows_max, memory_bytes_max, cooldown_seconds })
     }
 }
 
@@ -416,12 +447,14 @@ mod tests {
             home_networks = ["192.0.2.7/24", "2001:db8::/32", "198.51.100.1"]
             [capture]
             interfaces = ["lan0", "br-lan.7"]
+            workers = 3
             snaplen_bytes = 256
             ring_bytes = 1048576
             [logs]
             files = ["/var/log/syslog", "/var/log/remote/*.log"]
             [detection]
             flows_max = 5000
+            memory_bytes_max = 33554432
             cooldown_seconds = 0
             [spool]
             bytes_max = 16777216
@@ -438,6 +471,8 @@ mod tests {
             ["collector.example:4740", "192.0.2.1:4741", "[2001:db8::1]:4740", "[2001:db8::2]:4740"]
         );
         assert_eq!(config.logs.files.len(), 2);
+        assert_eq!((config.capture.workers, config.capture.workers_each()), (3, 3));
+        assert_eq!(config.detection.memory_bytes_max, Some(32 << 20));
     }
 
     #[test]
@@ -450,6 +485,8 @@ mod tests {
             ("[capture]\ninterfaces = [\"a b\"]", ["capture.interfaces[0]", "`ip link`"]),
             ("[capture]\ninterfaces = [\"a\", \"a\"]", ["capture.interfaces[1]", "each interface once"]),
             ("[capture]\ninterfaces = [\"a\"]\nring_bytes = 5", ["capture.ring_bytes: 5", "1 MiB"]),
+            ("[capture]\ninterfaces = [\"a\"]\nworkers = 65", ["capture.workers: 65", "1 to 64"]),
+            ("[detection]\nmemory_bytes_max = 1", ["detection.memory_bytes_max: 1", "8 MiB"]),
             ("[logs]\nfiles = [\"syslog\"]", ["logs.files[0]", "absolute path"]),
             ("[logs]\nfiles = [\"/var/*/x\"]", ["logs.files[0]", "last part"]),
             ("home_networks = [\"10.0.0/8\"]", ["home_networks[0]", "192.0.2.0/24"]),

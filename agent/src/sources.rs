@@ -1,7 +1,8 @@
-//! Where frames and lines come from: one thread for each interface, one for all log files. Each owns its
+//! Where frames and lines come from: threads for each interface, one for all log files. Each owns its
 //! detectors and hands on nothing but hits.
 
 pub mod capture;
+mod fanout;
 mod follow;
 mod line_reader;
 mod rotation;
@@ -12,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
-use detect::{DetectorConfig, Matcher, Report};
+use detect::{Detector, DetectorConfig, Matcher, Report};
 use protocol::message::SourceStatus;
 
-use crate::config::DetectionConfig;
+use crate::config::{CaptureConfig, DetectionConfig};
 use crate::published::Published;
 
 /// The matcher in force, swapped while frames and lines flow.
@@ -43,9 +44,9 @@ impl Meter {
         self.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// A hit was found.
-    pub fn count_hit(&self) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+    /// Hits were found.
+    pub fn count_hits(&self, count: u64) {
+        self.hits.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Says what is wrong, or nothing. Gives whether that is news.
@@ -66,6 +67,20 @@ impl Meter {
             hits: self.hits.load(Ordering::Relaxed),
             trouble: self.trouble.load().to_string(),
         }
+    }
+}
+
+/// How many hits of a detector its meter has counted. A hit is given out again when more is known of it, but it is
+/// one hit.
+#[derive(Debug, Default)]
+pub struct HitsCounted(u64);
+
+impl HitsCounted {
+    /// Counts what was found since the last time.
+    pub fn count(&mut self, detector: &Detector, meter: &Meter) {
+        let found = detector.counters().hits;
+        meter.count_hits(found.saturating_sub(self.0));
+        self.0 = found;
     }
 }
 
@@ -126,14 +141,34 @@ impl Stop {
     }
 }
 
-/// The detector's configuration; what the town left out is the detector's own default.
-pub fn detector_config(config: &DetectionConfig) -> DetectorConfig {
+/// The configuration of one detector of a capture; what the town left out is the detector's own default. The
+/// memory is divided among the workers of all interfaces, the flows among those of one.
+pub fn detector_config(detection: &DetectionConfig, capture: &CaptureConfig) -> DetectorConfig {
     let default = DetectorConfig::default();
+    let each = capture.workers_each().max(1);
+    let all = each * capture.interfaces.len().max(1);
     DetectorConfig {
-        home_networks: config.home_networks.clone().unwrap_or(default.home_networks),
-        flows_max: config.flows_max.unwrap_or(default.flows_max),
-        memory_bytes_max: default.memory_bytes_max,
-        cooldown_seconds: config.cooldown_seconds.unwrap_or(default.cooldown_seconds),
+        home_networks: detection.home_networks.clone().unwrap_or(default.home_networks),
+        flows_max: detection.flows_max.unwrap_or(default.flows_max) / each,
+        memory_bytes_max: detection.memory_bytes_max.unwrap_or(default.memory_bytes_max) / all,
+        cooldown_seconds: detection.cooldown_seconds.unwrap_or(default.cooldown_seconds),
         report: Report::AtOnce,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_divide_the_budget_and_its_flows() {
+        let config = crate::config::Config::parse(
+            "[capture]\ninterfaces = [\"lan0\", \"lan1\"]\nworkers = 4\n\
+             [detection]\nflows_max = 40000\nmemory_bytes_max = 80000000\n",
+            std::path::Path::new("agent.toml"),
+        )
+        .unwrap();
+        let detector = detector_config(&config.detection, &config.capture);
+        assert_eq!((detector.flows_max, detector.memory_bytes_max), (10_000, 10_000_000));
     }
 }

@@ -1,4 +1,4 @@
-//! Packets of one interface: a thread that owns one capture handle and one detector, from the kernel's ring
+//! Packets of one interface: threads that each own one capture handle and one detector, from the kernel's ring
 //! to the hit without a queue between. What the kernel drops is counted.
 
 use std::os::fd::AsFd as _;
@@ -13,11 +13,12 @@ use protocol::Timestamp;
 use protocol::message::{Loss, LossReason};
 use tracing::{info, warn};
 
-use super::{Board, MatcherInForce, Meter, Stop};
+use super::fanout::{Joined, Share};
+use super::{Board, HitsCounted, MatcherInForce, Meter, Stop};
 use crate::clock;
 use crate::config::CaptureConfig;
 use crate::spool::HitSink;
-use crate::stages::Stage;
+use crate::stages::Workers;
 
 /// The kernel hands over a block at least this often; it bounds how late a hit is.
 const BLOCK_MILLISECONDS: i32 = 100;
@@ -31,6 +32,10 @@ const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 const LOSS_EVERY: Duration = Duration::from_secs(60);
 /// How long a missing interface is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How long a worker waits for the group of its interface.
+const GROUP_AFTER: Duration = Duration::from_millis(100);
+/// The least ring of a worker, however many share the interface's.
+const RING_BYTES_MIN: i32 = 1 << 20;
 
 /// Why an interface cannot be captured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +85,7 @@ pub enum CaptureError {
 pub struct CaptureParts {
     /// Sizes.
     pub config: CaptureConfig,
-    /// How to detect.
+    /// How to detect, as one worker's share.
     pub detector: DetectorConfig,
     /// What to compare with.
     pub matcher: MatcherInForce,
@@ -90,51 +95,71 @@ pub struct CaptureParts {
     pub board: Board,
 }
 
-/// Starts the worker of one interface. An interface that is missing or down is waited for.
+/// Starts the workers of one interface. An interface that is missing or down is waited for.
 ///
 /// # Errors
 /// When the process may not capture or the frames cannot be read: waiting does not help then.
-pub fn start(interface: &str, parts: CaptureParts, stop: Stop) -> anyhow::Result<Stage> {
+pub fn start(interface: &str, parts: &CaptureParts, workers: &mut Workers) -> anyhow::Result<()> {
     let meter = parts.board.add(interface, "capture");
-    let opened = match open(interface, &parts.config) {
-        Ok(opened) => Some(opened),
+    for (number, share) in Share::among(parts.config.workers_each()).into_iter().enumerate() {
+        let opened = if share.may_open() { open_first(interface, parts, (&share, &meter))? } else { None };
+        let matcher = parts.matcher.load();
+        let (stopper, stop) = super::stop();
+        let worker = Worker {
+            interface: interface.into(),
+            number,
+            share,
+            detector: Detector::new(&parts.detector, interface, matcher.clone()),
+            parts: parts.clone(),
+            meter: meter.clone(),
+            matcher,
+            stop,
+            drops: Drops::default(),
+            hits: HitsCounted::default(),
+        };
+        let thread = std::thread::Builder::new().name(format!("{interface} {number}"));
+        let stage = thread.spawn(move || {
+            worker.run(opened);
+            Ok(())
+        })?;
+        workers.add(interface, stopper, stage);
+    }
+    Ok(())
+}
+
+/// Opens the interface before the worker begins, so that what nobody can wait for ends the start.
+fn open_first(
+    interface: &str,
+    parts: &CaptureParts,
+    (share, meter): (&Share, &Meter),
+) -> Result<Option<Opened>, CaptureError> {
+    match open(interface, &parts.config, share) {
+        Ok(opened) => Ok(Some(opened)),
         Err(error @ (CaptureError::Missing { .. } | CaptureError::Down { .. })) => {
             warn!("{error}; the agent waits for it");
             meter.set_trouble(&error.to_string());
-            None
+            Ok(None)
         }
-        Err(error) => return Err(error.into()),
-    };
-    let matcher = parts.matcher.load();
-    let detector = Detector::new(&parts.detector, interface, matcher.clone());
-    let worker = Worker {
-        interface: interface.into(),
-        parts,
-        meter,
-        detector,
-        matcher,
-        stop,
-        drops: Drops::default(),
-    };
-    let thread = std::thread::Builder::new().name(format!("capture {interface}"));
-    Ok(thread.spawn(move || {
-        worker.run(opened);
-        Ok(())
-    })?)
+        Err(error) => Err(error),
+    }
 }
 
 struct Opened {
     capture: Capture<Active>,
     link: Link,
+    joined: Joined,
+    /// Frames before this time were another worker's: the handle had no share yet and was given everything.
+    since: Timestamp,
 }
 
-fn open(interface: &str, config: &CaptureConfig) -> Result<Opened, CaptureError> {
+fn open(interface: &str, config: &CaptureConfig, share: &Share) -> Result<Opened, CaptureError> {
     let other = |error: pcap::Error| explain(interface, &error);
+    let workers = i32::try_from(config.workers_each()).unwrap_or(1).max(1);
     let capture = Capture::from_device(interface)
         .map_err(other)?
         .promisc(true)
         .snaplen(config.snaplen_bytes)
-        .buffer_size(config.ring_bytes)
+        .buffer_size((config.ring_bytes / workers).max(RING_BYTES_MIN))
         .timeout(BLOCK_MILLISECONDS)
         // 4.5 times the CPU (STACK.md): it would take the ring's blocks away.
         .immediate_mode(false)
@@ -145,7 +170,12 @@ fn open(interface: &str, config: &CaptureConfig) -> Result<Opened, CaptureError>
     let number = capture.get_datalink().0;
     let link = Link::from_dlt(number)
         .ok_or_else(|| CaptureError::Link { interface: interface.into(), link: number })?;
-    Ok(Opened { capture, link })
+    let since = if share.speaks() { Timestamp::from_micros(i64::MIN) } else { clock::now() };
+    let joined = share.join(&capture).map_err(|error| CaptureError::Other {
+        interface: interface.into(),
+        reason: format!("its workers cannot share it ({error}); set capture.workers = 1"),
+    })?;
+    Ok(Opened { capture, link, joined, since })
 }
 
 /// What libpcap's words mean for the person who reads them.
@@ -198,38 +228,52 @@ struct Drops {
 
 struct Worker {
     interface: String,
+    /// Among the workers of the interface, from 0.
+    number: usize,
+    share: Share,
     parts: CaptureParts,
     meter: Arc<Meter>,
     detector: Detector,
     matcher: Arc<Matcher>,
     stop: Stop,
     drops: Drops,
+    hits: HitsCounted,
 }
 
 /// Why a worker no longer reads from its handle.
 enum Ended {
     Stopped,
     Interface(CaptureError),
+    /// The interface was opened anew by the worker that speaks for it.
+    GroupGone,
 }
 
 impl Worker {
     fn run(mut self, mut opened: Option<Opened>) {
         loop {
+            let mut pause = RETRY_AFTER;
             if let Some(handle) = opened.take() {
-                info!(interface = self.interface, "capturing");
-                self.meter.set_trouble("");
+                info!(interface = self.interface, worker = self.number, "capturing");
                 self.drops.seen = 0;
-                match self.watch(handle) {
+                let ended = self.watch(handle);
+                self.share.leave();
+                match ended {
                     Ended::Stopped => break,
                     Ended::Interface(error) => self.report(&error),
+                    Ended::GroupGone => pause = GROUP_AFTER,
                 }
+            } else if !self.share.may_open() {
+                pause = GROUP_AFTER;
             }
-            if self.stop.wait(RETRY_AFTER) {
+            if self.stop.wait(pause) {
                 break;
             }
             self.detector.handle_timeout(clock::now());
             self.hand_on();
-            match open(&self.interface, &self.parts.config) {
+            if !self.share.may_open() {
+                continue;
+            }
+            match open(&self.interface, &self.parts.config, &self.share) {
                 Ok(handle) => opened = Some(handle),
                 Err(error) => self.report(&error),
             }
@@ -247,10 +291,17 @@ impl Worker {
     }
 
     fn watch(&mut self, mut opened: Opened) -> Ended {
+        if self.share.speaks() {
+            self.meter.set_trouble("");
+        }
         let (mut statistics_at, mut loss_at) = (Instant::now(), Instant::now());
         loop {
             if self.stop.is_asked() {
+                self.count_drops(&mut opened);
                 return Ended::Stopped;
+            }
+            if !self.share.holds(opened.joined) {
+                return Ended::GroupGone;
             }
             match self.read_frames(&mut opened) {
                 Ok(0) => self.wait(&opened),
@@ -273,6 +324,9 @@ impl Worker {
 
     /// libpcap goes on reading an interface that is down, and reads nothing.
     fn look_at_link(&mut self) {
+        if !self.share.speaks() {
+            return;
+        }
         match links().into_iter().find(|link| link.name == self.interface) {
             Some(link) if link.is_up => drop(self.meter.set_trouble("")),
             Some(_) => self.report(&CaptureError::Down { interface: self.interface.clone() }),
@@ -291,6 +345,9 @@ impl Worker {
                 Ok(packet) => {
                     let seconds = packet.header.ts.tv_sec;
                     let at = Timestamp::from_seconds(seconds, packet.header.ts.tv_usec);
+                    if at < opened.since {
+                        continue;
+                    }
                     self.detector.handle_frame(at, opened.link, packet.data);
                     frames += 1;
                 }
@@ -310,7 +367,9 @@ impl Worker {
     fn count_drops(&mut self, opened: &mut Opened) {
         let Ok(statistics) = opened.capture.stats() else { return };
         // The kernel counts in 32 bits and begins again at zero.
-        let total = u64::from(statistics.dropped) + u64::from(statistics.if_dropped);
+        // What the card dropped is one count for all handles of the interface.
+        let by_card = if self.share.speaks() { statistics.if_dropped } else { 0 };
+        let total = u64::from(statistics.dropped) + u64::from(by_card);
         let new = if total >= self.drops.seen { total - self.drops.seen } else { total };
         self.drops.seen = total;
         if new > 0 {
@@ -334,11 +393,9 @@ impl Worker {
 
     fn hand_on(&mut self) {
         while let Some(hit) = self.detector.poll_hit() {
-            if hit.count == 1 {
-                self.meter.count_hit();
-            }
             self.parts.hits.offer(hit);
         }
+        self.hits.count(&self.detector, &self.meter);
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::follow::{Beginning, FollowError, Follower, PathPosition, Turn};
 use super::line_reader::FileId;
 use super::rotation::{expand, is_pattern};
-use super::{Board, MatcherInForce, Meter, Stop};
+use super::{Board, HitsCounted, MatcherInForce, Meter, Stop};
 use crate::clock;
 use crate::spool::{HitSink, NotPut, SpoolStopped};
 use crate::stages::Stage;
@@ -74,6 +74,7 @@ pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<Stage> {
 struct Followed {
     follower: Follower,
     detector: Detector,
+    hits: HitsCounted,
     meter: Arc<Meter>,
     name: Vec<u8>,
     /// What was marked last.
@@ -224,7 +225,14 @@ impl Worker {
         info!(path = %path.display(), "following");
         let detector = Detector::new(&self.parts.detector, &input, self.matcher.clone());
         let marked = follower.position();
-        self.followed.push(Followed { follower, detector, meter, name: path_name(path), marked });
+        self.followed.push(Followed {
+            follower,
+            detector,
+            hits: HitsCounted::default(),
+            meter,
+            name: path_name(path),
+            marked,
+        });
     }
 
     /// Reads what is new in every file; gives whether there is more at once.
@@ -350,7 +358,6 @@ impl Worker {
 /// Reads one path; gives whether there is more at once.
 fn read(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<bool, GiveUp> {
     let detector = &mut followed.detector;
-    let meter = &followed.meter;
     let mut given_up = None;
     let turn = followed.follower.turn(&mut |line| {
         if given_up.is_some() {
@@ -359,15 +366,13 @@ fn read(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<bool, Gi
         let line = Line { number: line.number, offset: Some(line.place), bytes: line.bytes };
         detector.handle_line(clock::now(), line);
         while let Some(hit) = detector.poll_hit() {
-            if hit.count == 1 {
-                meter.count_hit();
-            }
             if let Err(give_up) = put(hits, stop, Record::Hit(Box::new(hit))) {
                 given_up = Some(give_up);
                 return;
             }
         }
     });
+    followed.hits.count(&followed.detector, &followed.meter);
     if let Some(give_up) = given_up {
         return Err(give_up);
     }
@@ -402,6 +407,7 @@ fn hand_on(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<(), G
     while let Some(hit) = followed.detector.poll_hit() {
         put(hits, stop, Record::Hit(Box::new(hit)))?;
     }
+    followed.hits.count(&followed.detector, &followed.meter);
     Ok(())
 }
 
