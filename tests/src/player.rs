@@ -1,4 +1,4 @@
-//! Plays capture files onto an interface, at the pace at which they were recorded.
+//! Plays capture files onto an interface, at the pace at which they were recorded, or frames as fast as they go.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -35,6 +35,25 @@ impl Player {
                 format!("cannot send on {interface}; run as root and name an interface of `ip link`")
             })?;
         Ok(Self { interface, sent: 0, refused: 0 })
+    }
+
+    /// Sends frames without a pause; each is sent again until the interface takes it. Gives how long that took.
+    ///
+    /// # Errors
+    /// When the interface takes nothing for a while.
+    pub fn send_at_once(&mut self, frames: &[Vec<u8>]) -> Result<Duration> {
+        let began = Instant::now();
+        for frame in frames {
+            let deadline = Instant::now() + PAUSE_MAX;
+            while let Err(error) = self.interface.sendpacket(frame.as_slice()) {
+                if Instant::now() > deadline {
+                    return Err(error).context("the interface takes no frames");
+                }
+                self.refused += 1;
+            }
+            self.sent += 1;
+        }
+        Ok(began.elapsed())
     }
 
     /// Sends one capture file, pausing as the recording does.

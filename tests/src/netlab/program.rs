@@ -94,13 +94,32 @@ impl Program {
         Ok(())
     }
 
+    /// Lets it do nothing (SIGSTOP) until [`Program::go_on`].
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        Ok(kill(self.pid()?, Signal::SIGSTOP)?)
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        Ok(kill(self.pid()?, Signal::SIGCONT)?)
+    }
+
+    fn pid(&self) -> anyhow::Result<Pid> {
+        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+    }
+
     /// Asks it to stop (SIGTERM) and waits for its end; returns its exit code.
     ///
     /// # Errors
     /// When it does not end within 20 seconds.
     pub fn stop(&mut self) -> anyhow::Result<Option<i32>> {
-        let pid = i32::try_from(self.child.id())?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM)?;
+        kill(self.pid()?, Signal::SIGTERM)?;
         let status = wait_for("the program's end", 20, || Ok(self.child.try_wait()?))?;
         Ok(status.code())
     }
