@@ -72,6 +72,18 @@ counters! {
     http_requests,
     /// HTTP requests that could not be read.
     http_malformed,
+    /// Messages read in SMTP, POP3 and IMAP.
+    mail_messages,
+    /// Header fields of messages longer than is read.
+    mail_fields_cut,
+    /// Multiparts deeper inside others than is followed.
+    mail_parts_too_deep,
+    /// Messages with more text than is read.
+    mail_text_cut,
+    /// SSH key exchange offers that could not be read.
+    ssh_malformed,
+    /// SMB and RDP messages that could not be read.
+    names_malformed,
     /// Log lines handed in.
     lines,
     /// Log lines longer than is read; the rest of each was skipped.

@@ -292,12 +292,13 @@ impl Detector {
             entry.interest = Interest::Tcp(Box::new(connection));
         }
         let traffic = entry.traffic(None);
-        let place = Where::Flow(entry.flow());
+        let flow = entry.flow();
+        let place = Where::Flow(flow);
         let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
         let door = &mut self.door;
         let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
         let mut sink = Sink::new(&mut self.counters, self.wants, &mut sight);
-        sink.notes = entry.notes;
+        (sink.notes, sink.flow) = (entry.notes, Some(flow));
         let done = match (&mut entry.interest, tcp) {
             (Interest::Tcp(connection), Some(tcp)) => {
                 connection.push(tcp, (way, room), &mut sink);

@@ -105,7 +105,7 @@ fn a_hello_after_starttls_or_connect_is_read() {
     let mail = [b"EHLO gw.example\r\n".to_vec(), b"STARTTLS\r\n".to_vec(), hello.clone()];
     let proxy = [b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n".to_vec(), hello];
     for (steps, expected) in [
-        (&mail[..], &["tls.sni evil.example"][..]),
+        (&mail[..], &["smtp.helo gw.example", "tls.sni evil.example"][..]),
         (&proxy[..], &["http.host evil.example", "tls.sni evil.example"]),
     ] {
         let mut frames = vec![CLIENT.syn(100)];

@@ -10,19 +10,27 @@ mod dns;
 mod door;
 mod flow;
 mod frame;
+mod ftp;
 mod home;
 #[cfg(test)]
 mod hostile_tests;
 mod http;
 mod line;
+mod lines;
 #[cfg(test)]
 mod made;
+mod mail;
 mod matcher;
 mod nat;
 mod normal;
+mod opening;
 mod quic;
+mod rdp;
 mod reader;
+mod replies;
 mod sighting;
+mod smb;
+mod ssh;
 mod stream;
 mod tls;
 

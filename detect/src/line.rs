@@ -18,6 +18,7 @@ use protocol::{Observable, SeenIn, Url};
 use crate::home::{Home, Sides, stays_near};
 use crate::sighting::{Seen, Sighting};
 use fields::Role;
+pub(crate) use words::url_text;
 
 /// Values taken from one line; the rest of a line with more is not looked at.
 const FINDINGS_MAX: usize = 512;

@@ -1,10 +1,13 @@
 //! Frames and messages made for tests.
 
 use etherparse::PacketBuilder;
+use protocol::{Flow, Transport};
 
 use crate::counters::Counters;
 use crate::normal::Scratch;
+use crate::reader::{Talk, Towards};
 use crate::sighting::{Sink, Wants};
+use crate::stream::{Segment, Stream};
 
 /// What a reader sights, each as `seen_in value`, and what it counts. Values without a normal form are left out.
 pub(crate) fn seen_by(read: impl FnOnce(&mut Sink<'_>)) -> (Vec<String>, Counters) {
@@ -16,6 +19,35 @@ pub(crate) fn seen_by(read: impl FnOnce(&mut Sink<'_>)) -> (Vec<String>, Counter
     };
     read(&mut Sink::new(&mut counters, Wants::ALL, &mut door));
     (seen, counters)
+}
+
+/// What is sighted of a connection, one direction after the other as given, in segments of so many bytes; and what is
+/// counted. The client is 192.0.2.10, the server port 21 of 198.51.100.1.
+pub(crate) fn conversation(parts: &[(Towards, &[u8])], step: usize) -> (Vec<String>, Counters) {
+    seen_by(|sink| {
+        sink.flow = Some(Flow {
+            proto: Transport::Tcp,
+            src: [192, 0, 2, 10].into(),
+            src_port: 50_000,
+            dst: [198, 51, 100, 1].into(),
+            dst_port: 21,
+        });
+        let (mut up, mut down, mut talk) = (Stream::default(), Stream::default(), Talk::default());
+        let mut sequences = [0_u32; 2];
+        for (towards, bytes) in parts {
+            let (stream, sequence) = match towards {
+                Towards::Server => (&mut up, &mut sequences[0]),
+                Towards::Client => (&mut down, &mut sequences[1]),
+            };
+            for bytes in bytes.chunks(step) {
+                let segment = Segment { sequence: *sequence, bytes, cut: false };
+                stream.push(&segment, (*towards, &mut talk), sink);
+                *sequence += u32::try_from(bytes.len()).unwrap();
+            }
+        }
+        up.end((Towards::Server, &mut talk), sink);
+        down.end((Towards::Client, &mut talk), sink);
+    })
 }
 
 pub(crate) fn strings(texts: &[&str]) -> Vec<String> {

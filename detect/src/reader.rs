@@ -1,8 +1,15 @@
 //! What a stream speaks, told by its first bytes and not by its port, and the reader for it.
 
 use crate::dns;
+use crate::ftp;
 use crate::http;
+use crate::mail::{imap, pop3, smtp};
+use crate::opening;
+use crate::rdp;
+use crate::replies::{Heard, Replies};
 use crate::sighting::Sink;
+use crate::smb;
+use crate::ssh;
 use crate::tls;
 
 /// Bytes of an unknown protocol in which a ClientHello or a request may still begin a segment (STARTTLS, proxies).
@@ -19,7 +26,10 @@ pub(crate) enum Towards {
 
 /// What the two directions of a connection know together.
 #[derive(Default)]
-pub(crate) struct Talk {}
+pub(crate) struct Talk {
+    /// What a server of mail or files said.
+    pub heard: Heard,
+}
 
 /// Bytes of one direction, in order.
 pub(crate) struct Part<'a> {
@@ -56,6 +66,14 @@ pub(crate) enum Reader {
     },
     Tls(tls::HelloReader),
     Http(http::RequestReader),
+    Smtp(Box<smtp::Client>),
+    Replies(Replies),
+    Pop3(Box<pop3::Server>),
+    Imap(Box<imap::Server>),
+    Ftp(Box<ftp::Client>),
+    Ssh(ssh::SideReader),
+    Smb(smb::SideReader),
+    Rdp(rdp::SideReader),
     /// Nothing more of interest.
     Done,
 }
@@ -67,7 +85,7 @@ impl Default for Reader {
 }
 
 /// What the first bytes of a stream, or of what follows another protocol in it, say.
-enum Speaks {
+pub(crate) enum Speaks {
     Known(Reader),
     Other,
     NeedMore,
@@ -82,6 +100,10 @@ fn speaks(part: &Part<'_>) -> Speaks {
     }
     if part.bytes.starts_with(b"HTTP/1.") {
         return Speaks::Known(Reader::Done);
+    }
+    match opening::speaks(part.bytes, &part.talk.heard) {
+        Speaks::Other => {}
+        told => return told,
     }
     match http::begins_request(part.bytes) {
         Some(true) => Speaks::Known(Reader::Http(http::RequestReader::default())),
@@ -102,7 +124,13 @@ impl Reader {
 
     /// Bytes it keeps beside its own size.
     pub fn held(&self) -> usize {
-        0
+        match self {
+            Self::Smtp(client) => client.held(),
+            Self::Pop3(server) => server.held(),
+            Self::Imap(server) => server.held(),
+            Self::Ftp(client) => client.held(),
+            _ => 0,
+        }
     }
 
     /// Reads bytes in order, one step.
@@ -131,6 +159,14 @@ impl Reader {
             },
             Self::Tls(hello) => hello.read(part.bytes, sink),
             Self::Http(request) => request.read(part.bytes, sink),
+            Self::Smtp(client) => client.read(part, sink),
+            Self::Replies(replies) => replies.read(part, sink),
+            Self::Pop3(server) => server.read(part, sink),
+            Self::Imap(server) => server.read(part, sink),
+            Self::Ftp(client) => client.read(part, sink),
+            Self::Ssh(side) => side.read(&part, sink),
+            Self::Smb(side) => side.read(part.bytes, sink),
+            Self::Rdp(side) => side.read(part.bytes, sink),
         }
     }
 
@@ -145,7 +181,17 @@ impl Reader {
                 request.read_partial(part.bytes, sink);
                 *self = Self::default();
             }
-            Self::Dns { .. } => *self = Self::Done,
+            Self::Smtp(client) => client.gap(sink),
+            Self::Pop3(server) => server.gap(sink),
+            Self::Imap(server) => server.gap(sink),
+            Self::Replies(replies) => replies.gap(),
+            Self::Ftp(client) => client.gap(),
+            Self::Ssh(side) => {
+                side.read_partial(part, sink);
+                *self = Self::Done;
+            }
+            // Where the next message begins is not known.
+            Self::Dns { .. } | Self::Smb(_) | Self::Rdp(_) => *self = Self::Done,
             Self::Unknown { .. } | Self::Done => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use protocol::{Note, Observable, Place, SeenIn, Timestamp};
+use protocol::{Flow, Note, Observable, Place, SeenIn, Timestamp};
 use serde::Serialize;
 
 use crate::counters::Counters;
@@ -105,12 +105,14 @@ pub(crate) struct Sink<'a> {
     pub wants: Wants,
     /// What holds for everything that is seen in this flow.
     pub notes: Notes,
+    /// The flow that is read, where there is one.
+    pub flow: Option<Flow>,
     door: &'a mut dyn FnMut(Sighting<'_>),
 }
 
 impl<'a> Sink<'a> {
     pub fn new(counters: &'a mut Counters, wants: Wants, door: &'a mut dyn FnMut(Sighting<'_>)) -> Self {
-        Self { counters, wants, notes: Notes::default(), door }
+        Self { counters, wants, notes: Notes::default(), flow: None, door }
     }
 
     pub fn sight(&mut self, mut sighting: Sighting<'_>) {

@@ -78,8 +78,10 @@ seen_in! {
     SmtpFrom = "smtp.from",
     /// Envelope or header recipient.
     SmtpRcpt = "smtp.rcpt",
-    /// Address in a header of a message.
+    /// Address that the author of a message wrote in its header.
     SmtpHeader = "smtp.header",
+    /// Address in a header field that programs on the way write, such as Sender and Return-Path.
+    SmtpTrace = "smtp.trace",
     /// URL in the text of a message.
     SmtpUrl = "smtp.url",
     /// Name that a mail client or server calls itself.

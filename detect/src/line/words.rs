@@ -211,6 +211,25 @@ pub(super) const SCHEME_ENDS: [&str; 2] = ["://", ":\\/\\/"];
 
 /// The URL around the scheme's end at `colon`, and where its scheme and authority stand.
 pub(super) fn url_at(line: &[u8], colon: usize, scheme_end: &str) -> Option<(Url, Range<usize>)> {
+    let (start, text) = untrimmed_url_at(line, colon, scheme_end)?;
+    let authority = colon - start + scheme_end.len();
+    let path = text.get(authority..)?.find(['/', '?', '#', '\\']).map_or(text.len(), |at| authority + at);
+    let url = if scheme_end == "://" {
+        Url::parse(trim_sentence(text)?).ok()?
+    } else {
+        let plain = text.replace("\\/", "/");
+        Url::parse(trim_sentence(plain.split('\\').next()?)?).ok()?
+    };
+    Some((url, start..start + path))
+}
+
+/// The text of the URL around the `://` at `colon`, and where it begins.
+pub(crate) fn url_text(line: &[u8], colon: usize) -> Option<(usize, &str)> {
+    let (start, text) = untrimmed_url_at(line, colon, "://")?;
+    Some((start, trim_sentence(text)?))
+}
+
+fn untrimmed_url_at<'a>(line: &'a [u8], colon: usize, scheme_end: &str) -> Option<(usize, &'a str)> {
     let before = line.get(..colon)?;
     let letters = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let start = colon - letters;
@@ -222,16 +241,7 @@ pub(super) fn url_at(line: &[u8], colon: usize, scheme_end: &str) -> Option<(Url
     let escaped = scheme_end != "://";
     let ends = |byte: &u8| ends_url(*byte) && !(escaped && *byte == b'\\');
     let end = rest.iter().position(ends).unwrap_or(rest.len());
-    let text = std::str::from_utf8(rest.get(..end)?).ok()?;
-    let authority = letters + scheme_end.len();
-    let path = text.get(authority..)?.find(['/', '?', '#', '\\']).map_or(text.len(), |at| authority + at);
-    let url = if escaped {
-        let plain = text.replace("\\/", "/");
-        Url::parse(trim_sentence(plain.split('\\').next()?)?).ok()?
-    } else {
-        Url::parse(trim_sentence(text)?).ok()?
-    };
-    Some((url, start..start + path))
+    Some((start, std::str::from_utf8(rest.get(..end)?).ok()?))
 }
 
 /// A closing bracket or mark at the end belongs to the sentence, unless the URL opened the bracket.
