@@ -32,10 +32,24 @@ counters! {
     frames_not_ip,
     /// Frames whose headers are cut or contradict themselves.
     frames_malformed,
-    /// IP packets, those inside tunnels included.
+    /// Frames that only their keys would open: 802.11, MACsec.
+    frames_encrypted,
+    /// IP packets, those inside tunnels and those put together from fragments included.
     packets,
-    /// Second and later fragments of IP packets; only their addresses are looked at.
+    /// Fragments of IP packets.
     packets_fragment,
+    /// IP packets put together from their fragments.
+    packets_whole,
+    /// IP packets of which a fragment did not come in time; what there is of them was read.
+    fragments_late,
+    /// IP packets given up to make room for fragments of others; what there is of them was read.
+    fragments_evicted,
+    /// Fragments refused because there were too many of one packet.
+    fragments_too_many,
+    /// Fragments that overlap others: of IPv4 the first bytes count, of IPv6 the packet is dropped.
+    fragments_overlap,
+    /// Fragments that cannot be: beyond the largest packet or the last fragment, or of odd length.
+    fragments_malformed,
     /// Tunnels inside tunnels beyond the depth that is followed.
     tunnels_too_deep,
     /// Flows begun.

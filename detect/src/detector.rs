@@ -12,11 +12,12 @@ use crate::datagram::Datagrams;
 use crate::dns;
 use crate::door::{Door, Known, Scene, Where};
 use crate::flow::{Entry, FlowKey, FlowTable, Interest, Slot, Way};
+use crate::fragments::{Fragments, Whole};
 use crate::frame::{Link, Packet, Packets, Segment};
 use crate::home::Home;
 use crate::line;
 use crate::matcher::Matcher;
-use crate::sighting::{Seen, Sighting, SightingRecord, Sink, Wants};
+use crate::sighting::{Notes, Seen, Sighting, SightingRecord, Sink, Wants};
 
 /// The rest of a longer line is not read, and counted. Real lines of web application firewalls reach 50 KB.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -75,6 +76,7 @@ pub struct Line<'a> {
 /// Frames and lines of one input in, hits out.
 pub struct Detector {
     flows: FlowTable,
+    fragments: Fragments,
     /// Bytes that flows keep beside their entries.
     held: usize,
     held_max: usize,
@@ -101,6 +103,7 @@ impl Detector {
         let door = Door::new(input, Home::new(&config.home_networks), matcher, cooldowns);
         Self {
             flows: FlowTable::new(config.flows_max.min(FlowTable::fitting(config.memory_bytes_max / 2))),
+            fragments: Fragments::new(config.memory_bytes_max / 16),
             held: 0,
             held_max: config.memory_bytes_max / 4,
             wants: door.wants(),
@@ -122,10 +125,9 @@ impl Detector {
     pub fn handle_frame(&mut self, at: Timestamp, link: Link, frame: &[u8]) {
         self.counters.frames += 1;
         self.door.cooldowns.handle_timeout(at);
-        let mut packets = Packets::of_frame(link, frame);
-        while let Some(packet) = packets.next(&mut self.counters) {
-            self.handle_packet(at, &packet);
-        }
+        self.give_up_fragments(at);
+        self.handle_packets(at, Packets::of_frame(link, frame), Notes::default());
+        self.give_up_fragments(at);
     }
 
     /// Takes a log line, read at this time.
@@ -144,12 +146,14 @@ impl Detector {
     /// Does what is due at this time: closes cooldowns, forgets silent flows.
     pub fn handle_timeout(&mut self, at: Timestamp) {
         self.door.cooldowns.handle_timeout(at);
+        self.give_up_fragments(at);
         self.make_room(at);
     }
 
     /// When [`Detector::handle_timeout`] should be called next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.door.cooldowns.poll_timeout()
+        let due = [self.door.cooldowns.poll_timeout(), self.fragments.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
     /// The next hit to hand on.
@@ -164,6 +168,9 @@ impl Detector {
 
     /// The input ended: reads what waits for missing segments and closes all cooldowns.
     pub fn finish(&mut self, at: Timestamp) {
+        while let Some(whole) = self.fragments.end() {
+            self.handle_whole(at, &whole);
+        }
         for entry in self.flows.drain() {
             let why = entry.own_end().unwrap_or(FlowEnd::InputEnded);
             self.end(entry, why, at);
@@ -176,9 +183,9 @@ impl Detector {
         self.flows.len()
     }
 
-    /// Bytes that flows and open hits keep, the table of flows apart.
+    /// Bytes that flows, fragments and open hits keep, the table of flows apart.
     pub fn held(&self) -> usize {
-        self.held + self.door.cooldowns.held()
+        self.held + self.fragments.held() + self.door.cooldowns.held()
     }
 
     /// What was read, dropped and not understood so far.
@@ -188,7 +195,33 @@ impl Detector {
         counters
     }
 
-    fn handle_packet(&mut self, at: Timestamp, packet: &Packet<'_>) {
+    fn handle_packets(&mut self, at: Timestamp, mut packets: Packets<'_>, notes: Notes) {
+        while let Some(packet) = packets.next(&mut self.counters) {
+            let Some(fragment) = packets.take_fragment() else {
+                self.handle_packet(at, &packet, notes);
+                continue;
+            };
+            let fragment = (&fragment, packets.depth());
+            if let Some(whole) = self.fragments.take(at, fragment, &mut self.counters) {
+                self.handle_whole(at, &whole);
+            }
+        }
+    }
+
+    /// Takes a packet put together from its fragments. It counts as one layer more, so that fragments that make
+    /// fragments whole come to an end.
+    fn handle_whole(&mut self, at: Timestamp, whole: &Whole) {
+        self.handle_packets(at, Packets::of_whole(&whole.bytes, whole.depth + 1), whole.notes);
+    }
+
+    /// Takes what there is of packets whose fragments did not come, or have no room.
+    fn give_up_fragments(&mut self, at: Timestamp) {
+        while let Some(whole) = self.fragments.give_up(at, &mut self.counters) {
+            self.handle_whole(at, &whole);
+        }
+    }
+
+    fn handle_packet(&mut self, at: Timestamp, packet: &Packet<'_>, notes: Notes) {
         let (key, way) = FlowKey::of(packet);
         let found = self.flows.find(&key);
         let over = found.and_then(|slot| self.flows.entry(slot)?.over_with(at, packet));
@@ -201,6 +234,7 @@ impl Detector {
         };
         let Some(entry) = self.flows.entry(slot) else { return };
         entry.count(at, way, packet.length);
+        entry.notes.add_all(notes);
         let mut ends = false;
         if let Segment::Tcp(tcp) = &packet.segment {
             ends = entry.note_tcp(tcp, way);

@@ -2,8 +2,13 @@
 //!
 //! Each IP packet on the way is given out, outermost first. What an ICMP error quotes is not traffic.
 
+mod ethernet;
+mod extensions;
+mod link;
 mod network;
+mod sflow;
 mod tunnel;
+mod wireless;
 
 use std::net::IpAddr;
 
@@ -11,42 +16,11 @@ use protocol::Transport;
 
 use crate::counters::Counters;
 
+pub use link::Link;
+pub(crate) use network::Fragment;
+
 /// Layers of tunnels that are followed; real ones have two or three.
 const DEPTH_MAX: u8 = 6;
-/// VLAN tags, MPLS labels and PPPoE headers peeled before a frame is called malformed.
-const TAGS_MAX: usize = 16;
-
-/// How frames of a capture begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Ethernet, with any VLAN tags.
-    Ethernet,
-    /// Linux cooked capture, version 1.
-    CookedV1,
-    /// Linux cooked capture, version 2.
-    CookedV2,
-    /// IPv4 or IPv6 at once.
-    RawIp,
-    /// BSD loopback, address family in the capturing host's byte order, or OpenBSD's in network order.
-    Loopback,
-    /// PPP, with or without HDLC address and control bytes.
-    Ppp,
-}
-
-impl Link {
-    /// From the data link type that libpcap names (`pcap_datalink(3PCAP)`).
-    pub fn from_dlt(dlt: i32) -> Option<Self> {
-        match dlt {
-            1 => Some(Self::Ethernet),
-            113 => Some(Self::CookedV1),
-            276 => Some(Self::CookedV2),
-            12 | 14 | 101 | 228 | 229 => Some(Self::RawIp),
-            0 | 108 => Some(Self::Loopback),
-            9 | 50 => Some(Self::Ppp),
-            _ => None,
-        }
-    }
-}
 
 /// An IP packet and what its transport header says.
 #[derive(Debug)]
@@ -85,160 +59,144 @@ pub(crate) struct Tcp<'a> {
 }
 
 /// What the bytes that follow are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layer {
     Ethernet,
     EtherType(u16),
+    /// LLC (IEEE 802.2).
+    Llc,
+    /// The identifier of five bytes after LLC's own header.
+    Snap,
     Ppp,
+    /// RFC 8300.
+    Nsh,
+    Wireless,
+    /// The header is padded to four bytes.
+    WirelessPadded,
+    /// IPv4 or IPv6, as the packet's own version says.
     Ip,
+    /// An sFlow datagram.
+    Samples,
+    /// Nothing that carries IP.
+    Foreign,
+}
+
+/// Frames that stand beside each other in one.
+enum Beside<'a> {
+    /// What is left of an aggregate of radio frames.
+    Radio(&'a [u8]),
+    /// What is left of an sFlow datagram.
+    Samples(sflow::Samples<'a>),
 }
 
 /// Gives out the IP packets of one frame, from the outside in.
 pub(crate) struct Packets<'a> {
     inner: Option<(Layer, &'a [u8])>,
+    beside: Option<(Beside<'a>, u8)>,
+    /// The fragment of which the packet given out last consists.
+    fragment: Option<Fragment<'a>>,
     depth: u8,
 }
 
 impl<'a> Packets<'a> {
     pub fn of_frame(link: Link, frame: &'a [u8]) -> Self {
-        Self { inner: peel_link(link, frame), depth: 0 }
+        Self { inner: link::peel(link, frame), beside: None, fragment: None, depth: 0 }
+    }
+
+    /// The packets of one that was put together from fragments, which stood inside so many others.
+    pub fn of_whole(packet: &'a [u8], depth: u8) -> Self {
+        Self { inner: Some((Layer::Ip, packet)), beside: None, fragment: None, depth }
+    }
+
+    /// How many packets are around the one given out last.
+    pub fn depth(&self) -> u8 {
+        self.depth.saturating_sub(1)
+    }
+
+    /// The fragment of which the packet given out last consists, when it is none on its own.
+    pub fn take_fragment(&mut self) -> Option<Fragment<'a>> {
+        self.fragment.take()
     }
 
     /// The next packet inside; `None` when only payload is left.
     pub fn next(&mut self, counters: &mut Counters) -> Option<Packet<'a>> {
-        let Some((layer, bytes)) = self.inner.take() else {
-            if self.depth == 0 {
-                counters.frames_malformed += 1;
+        let mut is_first = self.depth == 0;
+        loop {
+            let Some((layer, bytes)) = self.inner.take().or_else(|| self.next_beside()) else {
+                counters.frames_malformed += u64::from(is_first);
+                return None;
+            };
+            is_first = false;
+            if let Some(packet) = self.open(layer, bytes, counters) {
+                return Some(packet);
             }
-            return None;
-        };
+        }
+    }
+
+    fn next_beside(&mut self) -> Option<(Layer, &'a [u8])> {
+        let (beside, depth) = self.beside.as_mut()?;
+        self.depth = *depth;
+        match beside {
+            Beside::Samples(samples) => samples.next(),
+            Beside::Radio(frames) => {
+                let (llc, rest) = wireless::next_of_aggregate(frames)?;
+                *frames = rest;
+                Some((Layer::Llc, llc))
+            }
+        }
+    }
+
+    fn open(&mut self, layer: Layer, bytes: &'a [u8], counters: &mut Counters) -> Option<Packet<'a>> {
         if self.depth >= DEPTH_MAX {
             counters.tunnels_too_deep += 1;
             return None;
         }
         self.depth += 1;
-        match peel_tags(layer, bytes) {
-            Peeled::Ip(bytes) => {
-                let Some((packet, inner)) = network::slice(bytes, counters) else {
-                    counters.frames_malformed += 1;
-                    return None;
-                };
-                counters.packets += 1;
-                self.inner = inner;
-                Some(packet)
-            }
-            Peeled::NotIp => {
-                counters.frames_not_ip += 1;
-                None
-            }
-            Peeled::Malformed => {
-                counters.frames_malformed += 1;
-                None
-            }
+        match ethernet::peel(layer, bytes) {
+            Peeled::Ip(bytes) => match network::slice(bytes, counters) {
+                Some(sliced) => {
+                    counters.packets += 1;
+                    (self.inner, self.fragment) = (sliced.inner, sliced.fragment);
+                    return Some(if self.is_sample() {
+                        self.only_addresses(sliced.packet)
+                    } else {
+                        sliced.packet
+                    });
+                }
+                None => counters.frames_malformed += 1,
+            },
+            Peeled::Beside(beside) if self.beside.is_none() => self.beside = Some((beside, self.depth - 1)),
+            Peeled::Encrypted => counters.frames_encrypted += 1,
+            Peeled::NotIp | Peeled::Beside(_) => counters.frames_not_ip += 1,
+            Peeled::Malformed => counters.frames_malformed += 1,
         }
+        None
+    }
+
+    fn is_sample(&self) -> bool {
+        matches!(self.beside, Some((Beside::Samples(_), _)))
+    }
+
+    fn only_addresses(&mut self, packet: Packet<'a>) -> Packet<'a> {
+        self.fragment = None;
+        let transport = match packet.segment {
+            Segment::Tcp(_) => Transport::Tcp,
+            Segment::Udp { .. } => Transport::Udp,
+            Segment::Other(transport) => transport,
+        };
+        Packet { segment: Segment::Other(transport), ..packet }
     }
 }
 
-fn peel_link(link: Link, frame: &[u8]) -> Option<(Layer, &[u8])> {
-    match link {
-        Link::Ethernet => Some((Layer::Ethernet, frame)),
-        Link::RawIp => Some((Layer::Ip, frame)),
-        Link::Ppp => Some((Layer::Ppp, frame)),
-        Link::CookedV1 => {
-            let (header, rest) = frame.split_first_chunk::<16>()?;
-            Some((Layer::EtherType(be16(header, 14)?), rest))
-        }
-        Link::CookedV2 => {
-            let (header, rest) = frame.split_first_chunk::<20>()?;
-            Some((Layer::EtherType(be16(header, 0)?), rest))
-        }
-        // The family's number differs between systems (24, 28 and 30 are all IPv6); the packet's own version decides.
-        Link::Loopback => frame.split_first_chunk::<4>().map(|(_, rest)| (Layer::Ip, rest)),
-    }
-}
-
+/// What is left when everything between the frame's start and IP is removed.
 enum Peeled<'a> {
     Ip(&'a [u8]),
+    /// Several frames.
+    Beside(Beside<'a>),
+    /// Only the keys would open it.
+    Encrypted,
     NotIp,
     Malformed,
-}
-
-/// Removes Ethernet, VLAN (802.1Q, QinQ), MPLS, PPPoE and PPP headers until IP is left.
-fn peel_tags(mut layer: Layer, mut bytes: &[u8]) -> Peeled<'_> {
-    for _ in 0..TAGS_MAX {
-        let next = match layer {
-            Layer::Ip => return Peeled::Ip(bytes),
-            Layer::Ethernet => peel_ethernet(bytes),
-            Layer::Ppp => peel_ppp(bytes),
-            Layer::EtherType(0x0800 | 0x86dd) => Some((Layer::Ip, bytes)),
-            Layer::EtherType(0x8100 | 0x88a8 | 0x9100 | 0x9200) => bytes
-                .split_first_chunk::<4>()
-                .and_then(|(tag, rest)| Some((be16(tag, 2)?, rest)))
-                .map(by_type),
-            // VN-Tag (IEEE 802.1BR's forerunner): four bytes, then a type.
-            Layer::EtherType(0x8926) => bytes
-                .split_first_chunk::<6>()
-                .and_then(|(tag, rest)| Some((be16(tag, 4)?, rest)))
-                .map(by_type),
-            Layer::EtherType(0x8847 | 0x8848) => peel_mpls(bytes),
-            // PPPoE session (RFC 2516 §4): six bytes, then PPP.
-            Layer::EtherType(0x8864) => bytes.split_first_chunk::<6>().map(|(_, rest)| (Layer::Ppp, rest)),
-            Layer::EtherType(0x6558) => Some((Layer::Ethernet, bytes)),
-            // LLC with SNAP (RFC 1042) carries an Ethernet type; other LLC carries no IP.
-            Layer::EtherType(length) if length <= 1500 => match bytes {
-                [0xaa, 0xaa, 0x03, 0, 0, 0, high, low, rest @ ..] => {
-                    Some((Layer::EtherType(u16::from_be_bytes([*high, *low])), rest))
-                }
-                _ => return Peeled::NotIp,
-            },
-            Layer::EtherType(_) => return Peeled::NotIp,
-        };
-        match next {
-            Some((inside, rest)) => (layer, bytes) = (inside, rest),
-            None => return Peeled::Malformed,
-        }
-    }
-    Peeled::Malformed
-}
-
-fn by_type((ether_type, rest): (u16, &[u8])) -> (Layer, &[u8]) {
-    (Layer::EtherType(ether_type), rest)
-}
-
-fn peel_ethernet(bytes: &[u8]) -> Option<(Layer, &[u8])> {
-    let (header, rest) = bytes.split_first_chunk::<14>()?;
-    Some((Layer::EtherType(be16(header, 12)?), rest))
-}
-
-/// RFC 1661 §2 and RFC 1662: address and control are optional, the protocol has one or two bytes.
-fn peel_ppp(bytes: &[u8]) -> Option<(Layer, &[u8])> {
-    let bytes = bytes.strip_prefix(&[0xff, 0x03]).unwrap_or(bytes);
-    let (protocol, rest) = match bytes {
-        [odd, rest @ ..] if odd & 1 == 1 => (u16::from(*odd), rest),
-        [high, low, rest @ ..] => (u16::from_be_bytes([*high, *low]), rest),
-        _ => return None,
-    };
-    Some(match protocol {
-        0x0021 | 0x0057 => (Layer::Ip, rest),
-        0x0281 | 0x0283 => (Layer::EtherType(0x8847), rest),
-        _ => (Layer::EtherType(0xffff), rest),
-    })
-}
-
-/// RFC 3032: labels until the bottom of the stack; the first nibble then tells IP from a pseudowire (RFC 4385).
-fn peel_mpls(mut bytes: &[u8]) -> Option<(Layer, &[u8])> {
-    for _ in 0..TAGS_MAX {
-        let (label, rest) = bytes.split_first_chunk::<4>()?;
-        bytes = rest;
-        if label.get(2)? & 1 == 1 {
-            return Some(match rest.first()? >> 4 {
-                4 | 6 => (Layer::Ip, rest),
-                0 => (Layer::Ethernet, rest.get(4..)?),
-                _ => (Layer::EtherType(0xffff), rest),
-            });
-        }
-    }
-    None
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

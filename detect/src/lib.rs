@@ -9,6 +9,7 @@ mod detector;
 mod dns;
 mod door;
 mod flow;
+mod fragments;
 mod frame;
 mod ftp;
 mod home;

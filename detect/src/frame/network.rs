@@ -2,73 +2,184 @@
 
 use std::net::IpAddr;
 
-use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpSlice, TcpSlice, UdpSlice, ip_number};
+use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, TcpSlice, UdpSlice, ip_number};
 use protocol::Transport;
 
-use super::{Layer, Packet, Segment, Tcp, tunnel};
+use super::{Layer, Packet, Segment, Tcp, extensions, tunnel};
 use crate::counters::Counters;
 
-/// A packet, and what it carries when it is a tunnel.
-pub(super) type Sliced<'a> = (Packet<'a>, Option<(Layer, &'a [u8])>);
+/// A packet, what it carries when it is a tunnel, and the fragment that it is when it is one.
+pub(super) struct Sliced<'a> {
+    pub packet: Packet<'a>,
+    pub inner: Option<(Layer, &'a [u8])>,
+    pub fragment: Option<Fragment<'a>>,
+}
 
-/// Slices an IP packet laxly: a wrong length or a cut payload still gives the addresses.
+/// A piece of an IP packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fragment<'a> {
+    pub src: IpAddr,
+    pub dst: IpAddr,
+    pub is_v6: bool,
+    pub id: u32,
+    /// The protocol of what was taken apart.
+    pub number: u8,
+    /// Time to live or hop limit.
+    pub hops: u8,
+    /// Where the bytes stand.
+    pub offset: usize,
+    /// It is not the last.
+    pub more: bool,
+    pub bytes: &'a [u8],
+    /// How many bytes were sent, whatever the capture holds.
+    pub length: usize,
+}
+
+/// What the fixed header says, whichever the version.
+struct Header<'a> {
+    src: IpAddr,
+    dst: IpAddr,
+    is_v6: bool,
+    hops: u8,
+    /// Of the whole packet.
+    length: usize,
+    number: u8,
+    part: Option<extensions::Part>,
+    payload: &'a [u8],
+    /// Bytes of payload that the capture does not hold.
+    missing: usize,
+}
+
+impl<'a> Header<'a> {
+    fn fragment(&self, part: extensions::Part, (number, bytes): (IpNumber, &'a [u8])) -> Fragment<'a> {
+        Fragment {
+            src: self.src,
+            dst: self.dst,
+            is_v6: self.is_v6,
+            id: part.id,
+            number: number.0,
+            hops: self.hops,
+            offset: part.offset,
+            more: part.more,
+            bytes,
+            length: bytes.len() + self.missing,
+        }
+    }
+}
+
+/// Slices an IP packet laxly: a cut payload still gives the addresses.
 pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Sliced<'a>> {
-    let (ip, extensions_broken) = LaxIpSlice::from_slice(bytes).ok()?;
-    let src = ip.source_addr().to_canonical();
-    let dst = ip.destination_addr().to_canonical();
-    let length = match &ip {
-        LaxIpSlice::Ipv4(v4) => usize::from(v4.header().total_len()),
-        LaxIpSlice::Ipv6(v6) => usize::from(v6.header().payload_length()) + 40,
+    let header = match bytes.first()? >> 4 {
+        4 => v4(bytes),
+        6 => v6(bytes),
+        _ => None,
+    }?;
+    let behind = match header.part {
+        Some(_) => {
+            extensions::Behind { number: Some(header.number), bytes: header.payload, fragment: header.part }
+        }
+        None => extensions::walk(header.number, header.payload, header.is_v6),
     };
-    let payload = ip.payload();
-    let (number, bytes, cut) = (payload.ip_number, payload.payload, payload.incomplete);
-    if is_debris(&ip, number, bytes) {
+    let number = behind.number.map(IpNumber);
+    if number.is_some_and(|number| is_debris(&header, number, behind.bytes)) {
         return None;
     }
-    if extensions_broken.is_some() {
+    let (src, dst) = (header.src.to_canonical(), header.dst.to_canonical());
+    let only_addresses = |transport, fragment| {
+        let packet = Packet { src, dst, length: header.length, segment: Segment::Other(transport) };
+        Sliced { packet, inner: None, fragment }
+    };
+    let Some(number) = number else {
         counters.frames_malformed += 1;
-        return Some(only_addresses((src, dst), length, Transport::Other));
-    }
-    if payload.fragmented && !is_first_fragment(&ip) {
+        return Some(only_addresses(Transport::Other, None));
+    };
+    if let Some(part) = behind.fragment {
         counters.packets_fragment += 1;
-        return Some(only_addresses((src, dst), length, transport(number)));
+        let fragment = header.fragment(part, (number, behind.bytes));
+        return Some(only_addresses(transport(number), Some(fragment)));
     }
     let segment = match number {
-        ip_number::TCP => tcp(bytes, cut || payload.fragmented),
-        ip_number::UDP => udp(bytes),
+        ip_number::TCP => tcp(behind.bytes, header.missing > 0),
+        ip_number::UDP => udp(behind.bytes),
         _ => None,
     };
     let inner = match &segment {
         Some(Segment::Udp { src_port, dst_port, payload }) => tunnel::in_udp(*src_port, *dst_port, payload),
         Some(_) => None,
-        None => tunnel::in_ip(number, bytes),
+        None => tunnel::in_ip(number, behind.bytes),
     };
     let segment = segment.unwrap_or_else(|| {
-        counters.frames_malformed += u64::from(matches!(number, ip_number::TCP | ip_number::UDP));
+        let expected = header.missing == 0 && matches!(number, ip_number::TCP | ip_number::UDP);
+        counters.frames_malformed += u64::from(expected);
         Segment::Other(transport(number))
     });
-    Some((Packet { src, dst, length, segment }, inner))
+    Some(Sliced { packet: Packet { src, dst, length: header.length, segment }, inner, fragment: None })
 }
 
-fn only_addresses<'a>((src, dst): (IpAddr, IpAddr), length: usize, transport: Transport) -> Sliced<'a> {
-    (Packet { src, dst, length, segment: Segment::Other(transport) }, None)
+/// RFC 791 §3.1. A header whose options are cut off by the capture still has its addresses; a length shorter than the
+/// header is no packet; none at all is what network cards fill in later (TCP segmentation offload).
+fn v4(bytes: &[u8]) -> Option<Header<'_>> {
+    let fixed = bytes.first_chunk::<20>()?;
+    let header_length = usize::from(fixed.first()? & 0x0f) * 4;
+    let options_cut = header_length > bytes.len();
+    let mut short = *fixed;
+    let header = if options_cut {
+        *short.first_mut()? = 0x45;
+        Ipv4HeaderSlice::from_slice(&short).ok()?
+    } else {
+        Ipv4HeaderSlice::from_slice(bytes).ok()?
+    };
+    let start = if options_cut { bytes.len() } else { header.slice().len() };
+    let length = usize::from(header.total_len());
+    if length < header_length && (length > 0 || options_cut) {
+        return None;
+    }
+    let end = if length == 0 { bytes.len() } else { length };
+    let offset = usize::from(header.fragments_offset().value()) * 8;
+    let part =
+        extensions::Part { id: u32::from(header.identification()), offset, more: header.more_fragments() };
+    Some(Header {
+        src: header.source_addr().into(),
+        dst: header.destination_addr().into(),
+        is_v6: false,
+        hops: header.ttl(),
+        length: end,
+        number: header.protocol().0,
+        part: (part.more || offset > 0).then_some(part),
+        payload: bytes.get(start..end.min(bytes.len())).unwrap_or_default(),
+        missing: end.saturating_sub(bytes.len()),
+    })
+}
+
+/// RFC 8200 §3. A length of zero stands for more than the field can say (RFC 2675, segmentation offload).
+fn v6(bytes: &[u8]) -> Option<Header<'_>> {
+    let header = Ipv6HeaderSlice::from_slice(bytes).ok()?;
+    let length = usize::from(header.payload_length());
+    let end = if length == 0 { bytes.len() } else { 40 + length };
+    Some(Header {
+        src: header.source_addr().into(),
+        dst: header.destination_addr().into(),
+        is_v6: true,
+        hops: header.hop_limit(),
+        length: end,
+        number: header.next_header().0,
+        part: None,
+        payload: bytes.get(40..end.min(bytes.len())).unwrap_or_default(),
+        missing: end.saturating_sub(bytes.len()),
+    })
 }
 
 /// A packet said to carry another one that is none, and that no host can have sent from afar: its time to live
 /// is over (RFC 1812 §5.3.1, RFC 8200 §3), or its source is no unicast address in use. Damage and invention look
 /// like this, and their addresses are noise.
-fn is_debris(ip: &LaxIpSlice<'_>, number: IpNumber, inside: &[u8]) -> bool {
+fn is_debris(header: &Header<'_>, number: IpNumber, inside: &[u8]) -> bool {
     let version = match number {
         ip_number::IPV4 => 4,
         ip_number::IPV6 => 6,
         _ => return false,
     };
-    let expired = match ip {
-        LaxIpSlice::Ipv4(v4) => v4.header().ttl() == 0,
-        LaxIpSlice::Ipv6(v6) => v6.header().hop_limit() == 0,
-    };
     let carries_none = inside.first().is_none_or(|first| first >> 4 != version);
-    carries_none && (expired || !can_send(ip.source_addr()))
+    carries_none && (header.hops == 0 || !can_send(header.src))
 }
 
 /// Whether hosts have such addresses: in IPv6 global unicast is 2000::/3 so far (RFC 4291 §2.4, IANA), beside
@@ -79,16 +190,6 @@ fn can_send(address: IpAddr) -> bool {
         IpAddr::V6(v6) => {
             matches!(v6.octets(), [0x20..=0x3f, ..]) || v6.is_unique_local() || v6.is_unicast_link_local()
         }
-    }
-}
-
-fn is_first_fragment(ip: &LaxIpSlice<'_>) -> bool {
-    match ip {
-        LaxIpSlice::Ipv4(v4) => v4.header().fragments_offset().value() == 0,
-        LaxIpSlice::Ipv6(v6) => v6.extensions().clone().into_iter().all(|extension| match extension {
-            Ipv6ExtensionSlice::Fragment(fragment) => fragment.fragment_offset().value() == 0,
-            _ => true,
-        }),
     }
 }
 
