@@ -126,6 +126,11 @@ impl Detector {
         self.counters.frames += 1;
         self.door.cooldowns.handle_timeout(at);
         self.give_up_fragments(at);
+        if let Some(packet) = Packets::plain(link, frame) {
+            self.counters.packets += 1;
+            self.handle_packet(at, &packet, Notes::default());
+            return;
+        }
         self.handle_packets(at, Packets::of_frame(link, frame), Notes::default());
         self.give_up_fragments(at);
     }
@@ -224,22 +229,39 @@ impl Detector {
     fn handle_packet(&mut self, at: Timestamp, packet: &Packet<'_>, notes: Notes) {
         let (key, way) = FlowKey::of(packet);
         let found = self.flows.find(&key);
-        let over = found.and_then(|slot| self.flows.entry(slot)?.over_with(at, packet));
+        if let Some(slot) = found
+            && let Some(entry) = self.flows.entry(slot)
+            && entry.goes_on(at, packet, self.set_number)
+        {
+            entry.count(at, way, packet.length);
+            entry.notes.add_all(notes);
+            if !matches!(entry.interest, Interest::Nothing) {
+                self.read(slot, at, packet, way);
+            }
+            return;
+        }
+        self.handle_turn(at, packet, (found, key, way), notes);
+    }
+
+    /// A packet that begins or ends a flow, or comes when the flow's ends are to be compared.
+    fn handle_turn(
+        &mut self,
+        at: Timestamp,
+        packet: &Packet<'_>,
+        (found, key, way): (Option<Slot>, FlowKey, Way),
+        notes: Notes,
+    ) {
+        let over = found.and_then(|slot| Some((slot, self.flows.entry(slot)?.over_with(at, packet)?)));
         let slot = match (found, over) {
-            (Some(slot), None) => slot,
-            _ => match self.begin((found.zip(over), key, way), at, packet) {
-                Some(slot) => slot,
-                None => return,
-            },
+            (Some(slot), None) => Some(slot),
+            _ => self.begin((over, key, way), at, packet),
         };
+        let Some(slot) = slot else { return };
         let Some(entry) = self.flows.entry(slot) else { return };
         entry.count(at, way, packet.length);
         entry.notes.add_all(notes);
-        let mut ends = false;
-        if let Segment::Tcp(tcp) = &packet.segment {
-            ends = entry.note_tcp(tcp, way);
-        }
-        if entry.compared_with != self.set_number || at >= entry.review_at {
+        let ends = matches!(&packet.segment, Segment::Tcp(tcp) if entry.note_tcp(tcp, way));
+        if entry.is_due(at, self.set_number) {
             self.review(slot, at);
         }
         self.read(slot, at, packet, way);
@@ -288,9 +310,9 @@ impl Detector {
         if let Some(known) = &entry.known {
             self.door.cooldowns.bring_up_to_date(known, entry, None);
         }
+        let place = entry.place();
         let notes = entry.notes;
-        let mut scene =
-            Scene { at, place: Where::Flow(flow), known: &mut entry.known, traffic: Some(traffic) };
+        let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
         for (address, seen_in) in [(flow.src, SeenIn::FlowSrc), (flow.dst, SeenIn::FlowDst)] {
             let mut sighting = Sighting::new(Seen::Ip(address), seen_in, &[]);
             sighting.notes = notes;
@@ -325,9 +347,7 @@ impl Detector {
             let connection = Connection::new(entry.starts(), entry.began(), ports);
             entry.interest = Interest::Tcp(Box::new(connection));
         }
-        let traffic = entry.traffic(None);
-        let flow = entry.flow();
-        let place = Where::Flow(flow);
+        let (traffic, place, flow) = (entry.traffic(None), entry.place(), entry.flow());
         let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
         let door = &mut self.door;
         let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
@@ -394,7 +414,7 @@ fn read_rest(
     at: Timestamp,
 ) {
     let Interest::Tcp(connection) = interest else { return };
-    let (traffic, place, notes) = (entry.traffic(None), Where::Flow(entry.flow()), entry.notes);
+    let (traffic, place, notes) = (entry.traffic(None), entry.place(), entry.notes);
     let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
     let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
     let mut sink = Sink::new(counters, wants, &mut sight);

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use protocol::hit::{NAMED_ORIGINS_MAX, evidence};
-use protocol::{Direction, Flow, Hit, HitId, Observable, Place, SeenIn, Timestamp, Traffic};
+use protocol::{Direction, Hit, HitId, Observable, Place, SeenIn, Timestamp, Traffic};
 
 use crate::cooldown::{Cooldowns, Key};
 use crate::counters::Counters;
+use crate::flow::{FlowKey, Way};
 use crate::home::{Home, Sides};
 use crate::http;
 use crate::line::Scan;
@@ -49,10 +50,10 @@ pub(crate) struct Scene<'a> {
     pub traffic: Option<Traffic>,
 }
 
-/// A flow, or a line with what was found in it.
+/// A flow and who began it, or a line with what was found in it.
 #[derive(Clone, Copy)]
 pub(crate) enum Where<'a> {
-    Flow(Flow),
+    Flow(FlowKey, Way),
     Line { line: u64, offset: Option<u64>, scan: &'a Scan<'a> },
 }
 
@@ -187,7 +188,10 @@ impl Door {
     /// Sides of the flow or line. A resolver or relay only carries the value: it is no party to it.
     fn sides(&self, place: Where<'_>, sighting: &Sighting<'_>) -> Sides {
         let mut sides = match place {
-            Where::Flow(flow) => self.home.sides(flow.src, flow.dst),
+            Where::Flow(key, began) => {
+                let flow = key.begun_by(began);
+                self.home.sides(flow.src, flow.dst)
+            }
             Where::Line { scan, .. } => scan.sides(&self.home),
         };
         if only_carries(sighting.seen_in) {
@@ -226,15 +230,15 @@ fn seen_address(seen: Seen<'_>) -> Option<IpAddr> {
 impl Where<'_> {
     fn to_place(self) -> Place {
         match self {
-            Self::Flow(flow) => Place::Flow { flow },
+            Self::Flow(key, began) => Place::Flow { flow: key.begun_by(began) },
             Self::Line { line, offset, .. } => Place::Line { line, offset },
         }
     }
 
     fn port_of(self, seen_in: SeenIn) -> Option<u16> {
         match (self, seen_in) {
-            (Self::Flow(flow), SeenIn::FlowSrc) => Some(flow.src_port),
-            (Self::Flow(flow), SeenIn::FlowDst) => Some(flow.dst_port),
+            (Self::Flow(key, began), SeenIn::FlowSrc) => Some(key.begun_by(began).src_port),
+            (Self::Flow(key, began), SeenIn::FlowDst) => Some(key.begun_by(began).dst_port),
             _ => None,
         }
     }

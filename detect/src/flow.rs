@@ -12,7 +12,7 @@ use protocol::{Flow, FlowEnd, Note, Timestamp, Traffic, Transport};
 
 use crate::connection::Connection;
 use crate::datagram::Datagrams;
-use crate::door::Known;
+use crate::door::{Known, Where};
 use crate::frame::{Packet, Segment, Tcp};
 use crate::sighting::Notes;
 
@@ -101,7 +101,7 @@ impl FlowKey {
     }
 
     /// The conversation, begun by the lower end when `up`.
-    fn begun_by(&self, began: Way) -> Flow {
+    pub fn begun_by(&self, began: Way) -> Flow {
         let (low, high) = ((address(self.low), self.low_port), (address(self.high), self.high_port));
         let ((src, src_port), (dst, dst_port)) = match began {
             Way::Up => (low, high),
@@ -192,6 +192,11 @@ impl Entry {
         self.key.begun_by(self.began)
     }
 
+    /// Where something that is seen in it is seen.
+    pub fn place(&self) -> Where<'static> {
+        Where::Flow(self.key, self.began)
+    }
+
     /// When its last packet came.
     pub fn last_at(&self) -> Timestamp {
         self.last_at
@@ -275,6 +280,17 @@ impl Entry {
             state if state.has_both(TcpState::FIN) => Some(FlowEnd::Closed),
             _ => None,
         }
+    }
+
+    /// Whether its ends are to be compared: with a new set of indicators, or because it has gone on for long.
+    pub fn is_due(&self, at: Timestamp, set_number: u32) -> bool {
+        self.compared_with != set_number || at >= self.review_at
+    }
+
+    /// Whether a packet neither begins nor ends anything and nothing is due.
+    pub fn goes_on(&self, at: Timestamp, packet: &Packet<'_>, set_number: u32) -> bool {
+        let flagged = matches!(&packet.segment, Segment::Tcp(tcp) if tcp.syn || tcp.fin || tcp.rst);
+        !flagged && !self.is_due(at, set_number) && !self.is_idle(at)
     }
 
     /// Why another conversation begins with this packet between the same ends: a new SYN, or a long silence.

@@ -6,6 +6,7 @@ mod ethernet;
 mod extensions;
 mod link;
 mod network;
+mod quick;
 mod sflow;
 mod tunnel;
 mod wireless;
@@ -23,7 +24,7 @@ pub(crate) use network::Fragment;
 const DEPTH_MAX: u8 = 6;
 
 /// An IP packet and what its transport header says.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packet<'a> {
     pub src: IpAddr,
     pub dst: IpAddr,
@@ -32,7 +33,7 @@ pub(crate) struct Packet<'a> {
     pub segment: Segment<'a>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Segment<'a> {
     Tcp(Tcp<'a>),
     Udp {
@@ -44,7 +45,7 @@ pub(crate) enum Segment<'a> {
     Other(Transport),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tcp<'a> {
     pub src_port: u16,
     pub dst_port: u16,
@@ -116,6 +117,15 @@ impl<'a> Packets<'a> {
     /// The fragment of which the packet given out last consists, when it is none on its own.
     pub fn take_fragment(&mut self) -> Option<Fragment<'a>> {
         self.fragment.take()
+    }
+
+    /// The packet of a frame that holds one plain packet and nothing else of interest, as most do.
+    pub fn plain(link: Link, frame: &'a [u8]) -> Option<Packet<'a>> {
+        let (header, rest) = frame.split_first_chunk::<14>()?;
+        if link != Link::Ethernet || !matches!(header, [.., 0x08, 0x00] | [.., 0x86, 0xdd]) {
+            return None;
+        }
+        network::plain(rest)
     }
 
     /// The next packet inside; `None` when only payload is left.

@@ -80,13 +80,12 @@ pub fn with_parents(name: &str) -> impl Iterator<Item = &str> {
 pub fn normalise(text: &str, into: &mut String) -> Result<(), NotADomain> {
     let start = into.len();
     let text = text.strip_suffix('.').unwrap_or(text);
-    let plain =
-        text.is_ascii() && !text.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"xn--"));
+    let plain = text.is_ascii() && !text.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"xn--"));
     if text.len() > 4 * NAME_BYTES_MAX {
         return Err(NotADomain::TooLong);
     }
     if plain {
-        into.extend(text.chars().map(|c| c.to_ascii_lowercase()));
+        push_lowered(text, into);
     } else {
         let ascii = idna::domain_to_ascii(text).map_err(|_| NotADomain::Idna)?;
         into.push_str(ascii.strip_suffix('.').unwrap_or(&ascii));
@@ -111,8 +110,17 @@ pub fn normalise_wire(name: &[u8], into: &mut String) -> Result<(), NotADomain> 
         return Err(NotADomain::TooLong);
     }
     let name = std::str::from_utf8(name).map_err(|_| NotADomain::Characters)?;
-    into.extend(name.chars().map(|c| c.to_ascii_lowercase()));
+    push_lowered(name, into);
     check_shape(into.get(start..).unwrap_or_default(), |byte| byte.is_ascii_graphic())
+}
+
+/// Appends a text with its ASCII letters lowered.
+fn push_lowered(text: &str, into: &mut String) {
+    let start = into.len();
+    into.push_str(text);
+    if let Some(pushed) = into.get_mut(start..) {
+        pushed.make_ascii_lowercase();
+    }
 }
 
 fn check_shape(name: &str, allowed: impl Fn(u8) -> bool) -> Result<(), NotADomain> {

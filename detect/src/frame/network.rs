@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, TcpSlice, UdpSlice, ip_number};
 use protocol::Transport;
 
-use super::{Layer, Packet, Segment, Tcp, extensions, tunnel};
+use super::{Layer, Packet, Segment, Tcp, extensions, quick, tunnel};
 use crate::counters::Counters;
 
 /// A packet, what it carries when it is a tunnel, and the fragment that it is when it is one.
@@ -67,8 +67,29 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Slices an IP packet laxly: a cut payload still gives the addresses.
+/// Slices an IP packet, nearly all of them quickly.
 pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Sliced<'a>> {
+    match quick::slice(bytes) {
+        Some(packet) => Some(Sliced { packet, inner: inside(&packet.segment), fragment: None }),
+        None => general(bytes, counters),
+    }
+}
+
+/// A plain packet that is no tunnel's.
+pub(super) fn plain(bytes: &[u8]) -> Option<Packet<'_>> {
+    quick::slice(bytes).filter(|packet| inside(&packet.segment).is_none())
+}
+
+/// What a datagram carries when it is a tunnel's.
+fn inside<'a>(segment: &Segment<'a>) -> Option<(Layer, &'a [u8])> {
+    match segment {
+        Segment::Udp { src_port, dst_port, payload } => tunnel::in_udp(*src_port, *dst_port, payload),
+        Segment::Tcp(_) | Segment::Other(_) => None,
+    }
+}
+
+/// Slices an IP packet laxly: a cut payload still gives the addresses.
+fn general<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Sliced<'a>> {
     let header = match bytes.first()? >> 4 {
         4 => v4(bytes),
         6 => v6(bytes),
@@ -104,8 +125,7 @@ pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Slic
         _ => None,
     };
     let inner = match &segment {
-        Some(Segment::Udp { src_port, dst_port, payload }) => tunnel::in_udp(*src_port, *dst_port, payload),
-        Some(_) => None,
+        Some(segment) => inside(segment),
         None => tunnel::in_ip(number, behind.bytes),
     };
     let segment = segment.unwrap_or_else(|| {
@@ -224,4 +244,71 @@ fn udp(bytes: &[u8]) -> Option<Segment<'_>> {
         dst_port: udp.destination_port(),
         payload: udp.payload(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::made::{Side, udp};
+
+    /// Where both ways read a packet, they read the same.
+    fn check(packet: &[u8]) -> bool {
+        let mut counters = Counters::default();
+        let Some(quick) = quick::slice(packet) else { return false };
+        let general = general(packet, &mut counters).unwrap();
+        assert_eq!((quick, inside(&quick.segment)), (general.packet, general.inner));
+        assert!(general.fragment.is_none());
+        assert_eq!(counters, Counters::default());
+        true
+    }
+
+    fn plain(v6: bool, tcp: bool, payload: &[u8]) -> Vec<u8> {
+        let ends = (([10, 0, 0, 5], 40_000), ([203, 0, 113, 5], 443));
+        let mut frame = if tcp {
+            Side { src: ends.0, dst: ends.1 }.data(7, payload)
+        } else {
+            udp(ends.0, ends.1, payload)
+        };
+        let packet = frame.split_off(14);
+        if !v6 {
+            return packet;
+        }
+        let (_, transport) = packet.split_at(20);
+        let length = u16::try_from(transport.len()).unwrap().to_be_bytes();
+        let mut header = vec![0x60, 0, 0, 0, length[0], length[1], packet[9], 64];
+        header.extend([0x20; 32]);
+        [header, transport.to_vec()].concat()
+    }
+
+    #[test]
+    fn plain_packets_go_the_quick_way() {
+        for (v6, tcp) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert!(check(&plain(v6, tcp, b"abc")), "v6 {v6}, tcp {tcp}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_quick_way_reads_what_the_general_one_reads(
+            v6 in any::<bool>(),
+            tcp in any::<bool>(),
+            changes in prop::collection::vec((0usize..70, any::<u8>()), 0..4),
+            cut in 0usize..40,
+            padding in 0usize..20,
+        ) {
+            let mut packet = plain(v6, tcp, b"0123456789");
+            packet.resize(packet.len() + padding, 0);
+            packet.truncate(packet.len().saturating_sub(cut));
+            for (at, byte) in changes {
+                if let Some(place) = packet.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            check(&packet);
+        }
+    }
 }
