@@ -7,16 +7,15 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
 use vedetta_tests::netlab::deployment::{Centre, Sensor};
-use vedetta_tests::netlab::namespace::Namespace;
 use vedetta_tests::netlab::network::{GATEWAY, HOST, INTRUDER, Network, OUTSIDE};
 use vedetta_tests::netlab::program::Program;
-use vedetta_tests::netlab::{count_from_environment, traffic, wait_for};
+use vedetta_tests::netlab::traffic::{self, converse};
+use vedetta_tests::netlab::{count_from_environment, wait_for};
 
 const DNS_NAME: &str = "domanda.cattivo.example";
 const TLS_NAME: &str = "cifrato.cattivo.example";
@@ -28,23 +27,6 @@ fn indicators() -> Vec<String> {
     [DNS_NAME, TLS_NAME, "hxxp://pagina[.]cattivo[.]example/carico.bin", INTRUDER, IN_THE_LOG]
         .map(str::to_owned)
         .to_vec()
-}
-
-/// Serves on one host while another one asks.
-fn converse(
-    (server, serve): (
-        &Namespace,
-        impl FnOnce(&std::sync::mpsc::Sender<()>) -> anyhow::Result<()> + Send + 'static,
-    ),
-    (client, ask): (&Namespace, impl FnOnce() -> anyhow::Result<()> + Send + 'static),
-) -> anyhow::Result<()> {
-    std::thread::scope(|scope| {
-        let (ready, is_ready) = channel();
-        let serving = scope.spawn(move || server.inside(move || serve(&ready)));
-        is_ready.recv_timeout(Duration::from_secs(10)).context("the server did not come up")?;
-        client.inside(ask)?;
-        serving.join().map_err(|_| anyhow::anyhow!("the server panicked"))?
-    })
 }
 
 fn at(address: &str, port: u16) -> SocketAddr {

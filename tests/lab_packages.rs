@@ -89,7 +89,10 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
     let owner = shell("stat -c %U:%a /var/lib/vedetta-agent/identity/key.pem")?;
     assert_eq!(owner.trim(), "vedetta-agent:600", "the key is the sensor's alone");
     let capabilities = shell("grep CapEff /proc/$(systemctl show -P MainPID vedetta-agent)/status")?;
-    assert!(capabilities.trim().ends_with("0000000000002000"), "CAP_NET_RAW and no more: {capabilities}");
+    assert!(
+        capabilities.trim().ends_with("0000000000003000"),
+        "CAP_NET_RAW, CAP_NET_ADMIN and no more: {capabilities}"
+    );
 
     shell("systemctl restart vedetta-agent vedetta-collector")?;
     shell("dpkg --remove vedetta-agent vedetta-collector vedetta-cosc")?;

@@ -13,6 +13,7 @@ use crate::control::{self, StatusParts};
 use crate::identity::Identity;
 use crate::published::Published;
 use crate::sources::capture::{self, CaptureParts};
+use crate::sources::joining::{self, TrackingStatus};
 use crate::sources::tail::{self, TailParts};
 use crate::sources::{self, Board};
 use crate::spool;
@@ -35,6 +36,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let matcher = bundles.matcher();
     let spool_folder = config.state_dir.join("spool");
     let spool = spool::start(&spool_folder, &config.spool)?;
+    let tracking = Published::new(TrackingStatus::default());
     control::start(
         &config.control_socket,
         StatusParts {
@@ -44,22 +46,26 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             bundle: bundles.in_force(),
             spool: spool.control.clone(),
             board: board.clone(),
+            tracking: tracking.clone(),
         },
     )?;
 
     let detector = sources::detector_config(&config.detection, &config.capture);
     let mut workers = Workers::default();
-    let parts = CaptureParts {
-        config: config.capture.clone(),
-        detector: detector.clone(),
-        matcher: matcher.clone(),
-        hits: spool.sink.clone(),
-        board: board.clone(),
-    };
-    for interface in &config.capture.interfaces {
-        capture::start(interface, &parts, &mut workers)?;
+    if !config.capture.interfaces.is_empty() {
+        let (hits, joining) = joining::start(&detector, spool.sink.clone(), tracking)?;
+        let parts = CaptureParts {
+            config: config.capture.clone(),
+            detector: detector.clone(),
+            matcher: matcher.clone(),
+            hits,
+            board: board.clone(),
+        };
+        for interface in &config.capture.interfaces {
+            capture::start(interface, &parts, &mut workers)?;
+        }
+        workers.add_behind("joining", joining);
     }
-    drop(parts);
     if !config.logs.files.is_empty() {
         let parts = TailParts {
             files: config.logs.files.clone(),

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::identity::Enrolment;
 use crate::published::Published;
 use crate::sources::Board;
+use crate::sources::joining::TrackingStatus;
 use crate::spool::SpoolControl;
 use crate::uplink::UplinkStatus;
 
@@ -49,6 +50,9 @@ pub struct StatusReport {
     pub spool: SpoolStatus,
     /// Each source.
     pub sources: Vec<SourceStatus>,
+    /// Whether the two sides of a translation are joined by connection tracking.
+    #[serde(default)]
+    pub connection_tracking: TrackingStatus,
 }
 
 /// Hits that wait on disk.
@@ -80,6 +84,8 @@ pub struct StatusParts {
     pub spool: SpoolControl,
     /// The sources.
     pub board: Board,
+    /// Whether connection tracking can be asked.
+    pub tracking: Published<TrackingStatus>,
 }
 
 /// Why the socket cannot be made.
@@ -170,6 +176,7 @@ impl StatusParts {
                 hits_lost: self.spool.lost(),
             },
             sources: self.board.statuses(),
+            connection_tracking: self.tracking.load().as_ref().clone(),
         }
     }
 }

@@ -2,8 +2,10 @@
 //! detectors and hands on nothing but hits.
 
 pub mod capture;
+mod conntrack;
 mod fanout;
 mod follow;
+pub mod joining;
 mod line_reader;
 mod rotation;
 pub mod tail;

@@ -82,13 +82,18 @@ pub fn lock(state_dir: &Path) -> anyhow::Result<Flock<File>> {
 /// Interfaces and logs, each with what stops it.
 #[derive(Default)]
 pub struct Workers {
-    workers: Vec<(String, Stopper, Stage)>,
+    workers: Vec<(String, Option<Stopper>, Stage)>,
 }
 
 impl Workers {
     /// Adds a worker that is running.
     pub fn add(&mut self, name: &str, stopper: Stopper, stage: Stage) {
-        self.workers.push((name.to_owned(), stopper, stage));
+        self.workers.push((name.to_owned(), Some(stopper), stage));
+    }
+
+    /// Adds a stage behind the workers, which ends by itself when they are gone.
+    pub fn add_behind(&mut self, name: &str, stage: Stage) {
+        self.workers.push((name.to_owned(), None, stage));
     }
 
     fn ended(&self) -> Option<&str> {

@@ -17,6 +17,7 @@ impl Display for Table<'_> {
         uplink(f, report)?;
         bundle(f, report)?;
         spool(f, report)?;
+        translation(f, report)?;
         sources(f, report)
     }
 }
@@ -56,6 +57,15 @@ fn spool(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
         write!(f, "; {} hits lost while it was full", spool.hits_lost)?;
     }
     writeln!(f)
+}
+
+fn translation(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
+    let tracking = &report.connection_tracking;
+    match (tracking.available, tracking.trouble.as_str()) {
+        (true, _) => writeln!(f, "NAT         both sides are joined by connection tracking"),
+        (false, "") => Ok(()),
+        (false, trouble) => writeln!(f, "NAT         connection tracking cannot be asked: {trouble}"),
+    }
 }
 
 fn sources(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
@@ -108,6 +118,7 @@ impl Display for Size {
 mod tests {
     use super::*;
     use crate::control::SpoolStatus;
+    use crate::sources::joining::TrackingStatus;
     use crate::uplink::UplinkStatus;
     use protocol::message::SourceStatus;
 
@@ -133,6 +144,7 @@ mod tests {
                 trouble: "interface lan0 is down: ip link set lan0 up".into(),
                 ..SourceStatus::default()
             }],
+            connection_tracking: TrackingStatus::default(),
         }
     }
 
@@ -157,8 +169,10 @@ mod tests {
         report.uplink = UplinkStatus { last_error: "no answer".into(), ..UplinkStatus::default() };
         report.spool.full = true;
         report.spool.hits_lost = 4;
+        report.connection_tracking.trouble = "no permission".into();
         let text = Table(&report).to_string();
         assert!(text.contains("NOT connected: no answer"), "{text}");
+        assert!(text.contains("tracking cannot be asked: no permission"), "{text}");
         assert!(text.contains("FULL") && text.contains("4 hits lost"), "{text}");
     }
 }

@@ -14,10 +14,10 @@ use protocol::message::{Loss, LossReason};
 use tracing::{info, warn};
 
 use super::fanout::{Joined, Share};
+use super::joining::JoinSink;
 use super::{Board, HitsCounted, MatcherInForce, Meter, Stop};
 use crate::clock;
 use crate::config::CaptureConfig;
-use crate::spool::HitSink;
 use crate::stages::Workers;
 
 /// The kernel hands over a block at least this often; it bounds how late a hit is.
@@ -90,7 +90,7 @@ pub struct CaptureParts {
     /// What to compare with.
     pub matcher: MatcherInForce,
     /// Where hits go.
-    pub hits: HitSink,
+    pub hits: JoinSink,
     /// Where counts go.
     pub board: Board,
 }

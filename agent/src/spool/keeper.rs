@@ -168,6 +168,11 @@ impl HitSink {
         }
     }
 
+    /// Notes that a live hit was lost on its way here.
+    pub fn count_lost(&self, at: Timestamp) {
+        self.signals.count_lost(at);
+    }
+
     /// Whether lines should be read; while the spool is full they wait in their files.
     pub fn is_open(&self) -> bool {
         !self.signals.closed.load(Ordering::Relaxed)

@@ -3,13 +3,33 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 
+use super::namespace::Namespace;
+
 /// Nothing in the lab takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves on one host while another one asks.
+///
+/// # Errors
+/// When one of them fails, or the server does not come up.
+pub fn converse(
+    (server, serve): (&Namespace, impl FnOnce(&Sender<()>) -> anyhow::Result<()> + Send + 'static),
+    (client, ask): (&Namespace, impl FnOnce() -> anyhow::Result<()> + Send + 'static),
+) -> anyhow::Result<()> {
+    std::thread::scope(|scope| {
+        let (ready, is_ready) = channel();
+        let serving = scope.spawn(move || server.inside(move || serve(&ready)));
+        is_ready.recv_timeout(PATIENCE).context("the server did not come up")?;
+        client.inside(ask)?;
+        serving.join().map_err(|_| anyhow::anyhow!("the server panicked"))?
+    })
+}
 
 /// A DNS question for the A record of a name (RFC 1035 §4).
 pub fn question(name: &str) -> Vec<u8> {
@@ -26,7 +46,7 @@ pub fn question(name: &str) -> Vec<u8> {
 ///
 /// # Errors
 /// When the socket cannot be opened or nobody asks.
-pub fn answer_one_question(listen: SocketAddr, ready: &std::sync::mpsc::Sender<()>) -> anyhow::Result<()> {
+pub fn answer_one_question(listen: SocketAddr, ready: &Sender<()>) -> anyhow::Result<()> {
     let socket = UdpSocket::bind(listen)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     ready.send(())?;
@@ -57,11 +77,7 @@ pub fn ask(server: SocketAddr, name: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When nobody connects or the handshake fails.
-pub fn serve_one_tls(
-    listen: SocketAddr,
-    name: &str,
-    ready: &std::sync::mpsc::Sender<()>,
-) -> anyhow::Result<()> {
+pub fn serve_one_tls(listen: SocketAddr, name: &str, ready: &Sender<()>) -> anyhow::Result<()> {
     let certified = rcgen::generate_simple_self_signed([name.to_owned()])?;
     let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
     let config = rustls::ServerConfig::builder_with_provider(provider())
@@ -103,7 +119,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 ///
 /// # Errors
 /// When nobody connects.
-pub fn serve_one_http(listen: SocketAddr, ready: &std::sync::mpsc::Sender<()>) -> anyhow::Result<()> {
+pub fn serve_one_http(listen: SocketAddr, ready: &Sender<()>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)?;
     ready.send(())?;
     let (mut stream, _) = listener.accept()?;
