@@ -52,3 +52,7 @@ fn told(begins: Option<bool>, reader: impl FnOnce() -> Reader) -> Speaks {
         None => Speaks::NeedMore,
     }
 }
+
+#[cfg(test)]
+#[path = "opening_tests.rs"]
+mod tests;

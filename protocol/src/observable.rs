@@ -94,8 +94,12 @@ pub struct Ja4(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserAgent(Box<str>);
 
+/// RFC 5321 §4.5.3.1.1 allows 64 octets; senders that write the recipient into the address to which mail bounces
+/// need more.
+const LOCAL_PART_BYTES_MAX: usize = 200;
+
 /// An e-mail address in lower case with its domain in normal form (RFC 5321 §2.4 lets a server tell
-/// cases of the local part apart; none that is looked for does).
+/// cases of the local part apart; none that is looked for does). The domain may be an address in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Email(Box<str>);
 
@@ -324,11 +328,19 @@ impl Email {
         let (local, domain) = text.rsplit_once('@').ok_or(NotObservable::Email)?;
         let odd =
             |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | '"' | ',' | ';' | '@');
-        if local.is_empty() || local.len() > 64 || local.contains(odd) {
+        if local.is_empty() || local.len() > LOCAL_PART_BYTES_MAX || local.contains(odd) {
             return Err(NotObservable::Email);
         }
         into.extend(local.chars().flat_map(char::to_lowercase));
         into.push('@');
+        if let Some(inside) = domain.strip_prefix('[').and_then(|domain| domain.strip_suffix(']')) {
+            let tagged = inside.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+            let address = if tagged { inside.get(5..).unwrap_or_default() } else { inside };
+            let address: IpAddr = address.parse().map_err(|_| NotObservable::Email)?;
+            let tag = if address.is_ipv6() { "ipv6:" } else { "" };
+            into.extend(["[", tag, &address.to_string(), "]"]);
+            return Ok(());
+        }
         domain::normalise(domain, into).map_err(|_| NotObservable::Email)
     }
 }
@@ -361,13 +373,15 @@ mod tests {
         check("Evil.Example", Kind::Domain, "evil.example");
         check("https://Evil.Example/A", Kind::Url, "https://evil.example/A");
         check("Mallory@Evil.Example", Kind::Email, "mallory@evil.example");
+        check("Mallory@[192.0.2.5]", Kind::Email, "mallory@[192.0.2.5]");
+        check("m@[IPv6:2001:DB8::5]", Kind::Email, "m@[ipv6:2001:db8::5]");
         check("D41D8CD98F00B204E9800998ECF8427E", Kind::Md5, "d41d8cd98f00b204e9800998ecf8427e");
         check("t13d1516h2_8daaf6152771_e5627efa2ab1", Kind::Ja4, "t13d1516h2_8daaf6152771_e5627efa2ab1");
     }
 
     #[test]
     fn what_has_no_shape_is_refused() {
-        for text in ["", "hello", "1234", "a@b@", "999.1.1.1", "-", "t13d_1_2"] {
+        for text in ["", "hello", "1234", "a@b@", "a@[b]", "a@[]", "999.1.1.1", "-", "t13d_1_2"] {
             assert!(Observable::guess(text).is_err(), "{text:?}");
         }
     }

@@ -66,7 +66,7 @@ impl Walk {
                 self.quoted = !self.quoted;
                 self.begin_word(at);
             }
-            _ if self.quoted => {}
+            _ if self.quoted => self.note_at_sign(byte),
             _ if self.angle.is_some() => {
                 if byte == b'>' {
                     let start = self.angle.take().unwrap_or(at);
@@ -94,11 +94,7 @@ impl Walk {
             b' ' | b'\t' | b'\r' | b'\n' => self.end_word(at),
             _ => {
                 self.begin_word(at);
-                if byte == b'@'
-                    && let Some(word) = &mut self.word
-                {
-                    word.has_at = true;
-                }
+                self.note_at_sign(byte);
             }
         }
         None
@@ -110,9 +106,18 @@ impl Walk {
         }
     }
 
+    fn note_at_sign(&mut self, byte: u8) {
+        if byte == b'@'
+            && let Some(word) = &mut self.word
+        {
+            word.has_at = true;
+        }
+    }
+
+    /// Of words that could be the address, the last one is: names come first.
     fn end_word(&mut self, at: usize) {
         if let Some(word) = self.word.take().filter(|word| word.has_at) {
-            self.bare.get_or_insert(word.start..at);
+            self.bare = Some(word.start..at);
         }
     }
 
@@ -145,17 +150,28 @@ pub(super) fn path(arguments: &[u8]) -> Option<(Cow<'_, str>, usize)> {
     Some((address_of(inside.get(..end)?)?, (start + end + 2).min(arguments.len())))
 }
 
-/// An address without its source route (RFC 5321 appendix C) and without needless quotes.
+/// An address without its source route (RFC 5321 appendix C), and without what programs put around it.
 fn address_of(text: &[u8]) -> Option<Cow<'_, str>> {
     let mut text = std::str::from_utf8(text).ok()?.trim();
     if text.starts_with('@') {
         text = text.split_once(':')?.1;
     }
+    if let Some((scheme, rest)) = text.split_once(':')
+        && (scheme.eq_ignore_ascii_case("mailto") || scheme.eq_ignore_ascii_case("smtp"))
+    {
+        text = rest;
+    }
+    if let Some(inside) = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
+        text = inside;
+    }
     if !text.contains('@') {
         return None;
     }
     let Some(quoted) = text.strip_prefix('"') else { return Some(Cow::Borrowed(text)) };
-    let (local, domain) = quoted.rsplit_once("\"@")?;
+    let Some((local, domain)) = quoted.rsplit_once("\"@") else {
+        // The name alone is given, and it is the address.
+        return quoted.strip_suffix('"').map(|inside| Cow::Borrowed(inside.trim_matches('\'')));
+    };
     let mut plain = String::with_capacity(text.len());
     let mut escaped = false;
     for c in local.chars() {
@@ -188,6 +204,7 @@ mod tests {
         check("\"x@other.example\" <a@evil.example>", &["a@evil.example"]);
         check("x@other.example <a@evil.example>", &["a@evil.example"]);
         check("\"Last, First\" <a@evil.example>, b@evil.example", &["a@evil.example", "b@evil.example"]);
+        check("x@other.example a@evil.example", &["a@evil.example"]);
         check("a@evil.example (Mallory (x@other.example), of \\) evil)", &["a@evil.example"]);
         check("<a@evil.example> (Mallory)", &["a@evil.example"]);
         check("=?utf-8?q?M=C3=A0?= <a@evil.example>", &["a@evil.example"]);
@@ -203,6 +220,13 @@ mod tests {
         check("<@r1.example,@r2.example:a@x.example>", &["a@x.example"]);
         check("\"a\"@x.example, <\"b\\c\"@x.example>", &["a@x.example", "bc@x.example"]);
         check("a@[IPv6:2001:db8::1], b@x.example", &["a@[IPv6:2001:db8::1]", "b@x.example"]);
+    }
+
+    #[test]
+    fn what_programs_put_around_an_address_is_removed() {
+        check("'a@x.example', <'b@x.example'>", &["a@x.example", "b@x.example"]);
+        check("\"a@x.example\", \"'b@x.example'\"", &["a@x.example", "b@x.example"]);
+        check("<mailto:a@x.example>, <SMTP:b@x.example>", &["a@x.example", "b@x.example"]);
     }
 
     #[test]

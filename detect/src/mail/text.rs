@@ -212,7 +212,10 @@ fn sextet(byte: u8) -> Option<u8> {
 /// Sights the URLs of a line. The evidence is the URL alone: what people write to each other stays in the town.
 fn scan(line: &[u8], is_html: bool, sink: &mut Sink<'_>) {
     let (mut end, mut inside) = (0, 0);
-    for colon in memchr::memmem::find_iter(line, b"://") {
+    for colon in memchr::memchr_iter(b':', line) {
+        if line.get(colon + 1..colon + 3) != Some(b"//") {
+            continue;
+        }
         // A URL that redirects holds others.
         inside = if colon < end { inside + 1 } else { 0 };
         if inside > URLS_INSIDE_MAX || !has_known_scheme(line, colon) {
