@@ -24,6 +24,7 @@ use crate::store::Store;
 
 mod bundles;
 mod chrome;
+mod circumstances;
 mod doorkeeper;
 mod fault;
 mod guard;

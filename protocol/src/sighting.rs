@@ -18,6 +18,9 @@ macro_rules! seen_in {
         }
 
         impl SeenIn {
+            /// All that this program knows.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
             /// The name in JSON, in the store and on pages.
             pub fn as_str(self) -> &'static str {
                 match self {

@@ -6,6 +6,7 @@ use axum::response::Response;
 use protocol::{Flow, Hit, Indicator, LookFor, Observable, Place, Transport};
 
 use super::chrome::{Chrome, Here, html};
+use super::circumstances::Circumstances;
 use super::fault::Fault;
 use super::hits::HitView;
 use super::routes::Console;
@@ -30,6 +31,7 @@ struct HitPage {
     received_at: When,
     evidence: Shown,
     place: Seen,
+    how: Circumstances,
     input: Shown,
     indicator: Option<IndicatorView>,
     indicator_id: Shown,
@@ -115,6 +117,7 @@ impl HitPage {
             received_at: When::exact(row.received_at),
             evidence: Shown::new(&hit.evidence),
             place: Seen::of(sent.as_ref()),
+            how: sent.as_ref().map(Circumstances::of).unwrap_or_default(),
             input: Shown::new(&hit.input),
             indicator: hit.indicator_json.as_deref().and_then(IndicatorView::read),
             indicator_id: Shown::new(&hit.indicator),

@@ -26,6 +26,8 @@ const PAGE_ORIGINS: u32 = 100;
 const NAMES_MAX: usize = 4;
 /// Indicators on an origin's page.
 const INDICATORS_MAX: u32 = 200;
+/// Candidates on an origin's page.
+const CANDIDATES_MAX: u32 = 50;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -68,6 +70,14 @@ struct SeenWith {
     comuni: Count,
 }
 
+/// An address that a proxy named; never an origin by itself.
+struct CandidateView {
+    address: Shown,
+    hits: Count,
+    comuni: Count,
+    last_at: When,
+}
+
 #[derive(Template)]
 #[template(path = "origins.html")]
 struct OriginsPage {
@@ -91,6 +101,7 @@ struct OriginPage {
     plain: Shown,
     indicators: Vec<SeenWith>,
     towns: Vec<TownView>,
+    candidates: Vec<CandidateView>,
     caption: Label,
     hits: Vec<HitView>,
     truncated: bool,
@@ -183,15 +194,20 @@ async fn one(
         let indicators = stored::origin_indicators(db, &address, role, &of, INDICATORS_MAX)?;
         let comune = present(&of);
         let hits = console_hits::hits_of_origin(db, &address, column, comune.as_deref(), PAGE_HITS + 1)?;
-        Ok(Some((origin, towns, indicators, hits)))
+        let candidates = match column {
+            OriginColumn::Remote => stored::named_origins(db, &address, CANDIDATES_MAX)?,
+            OriginColumn::Host => Vec::new(),
+        };
+        Ok(Some((origin, towns, indicators, candidates, hits)))
     });
-    let (origin, towns, indicators, hits) = read.await?.ok_or(Fault::NotFound)?;
+    let (origin, towns, indicators, candidates, hits) = read.await?.ok_or(Fault::NotFound)?;
     html(&OriginPage {
         chrome: Chrome::of(&session, Here::Origins),
         origin: OriginView::of(&origin),
         plain,
         indicators: indicators.iter().map(SeenWith::of).collect(),
         towns: towns.iter().map(TownView::of).collect(),
+        candidates: candidates.iter().map(CandidateView::of).collect(),
         caption: Label { it: "Riscontri di questa origine", en: "Hits of this origin" },
         truncated: hits.len() > PAGE_HITS as usize,
         hits: hits.iter().take(PAGE_HITS as usize).map(HitView::of).collect(),
@@ -284,6 +300,17 @@ impl TownView {
             first_at: When::new(town.first_at),
             last_at: When::new(town.last_at),
             directions: town.directions.map(Count),
+        }
+    }
+}
+
+impl CandidateView {
+    fn of(named: &stored::NamedOrigin) -> Self {
+        Self {
+            address: Shown::new(&defang_address(&named.address)),
+            hits: Count(named.hits),
+            comuni: Count(named.comuni),
+            last_at: When::new(named.last_at),
         }
     }
 }

@@ -139,6 +139,71 @@ async fn a_hits_page_has_evidence_indicator_and_the_value_elsewhere() {
     assert!(page.text.contains("Riga del registro") && page.text.contains("Failed password for root"));
 }
 
+/// An inbound request through a proxy and a gateway, with everything that a sensor can say of it.
+fn request_through_a_proxy() -> serde_json::Value {
+    let flow = json!({"proto": "tcp", "src": "203.0.113.5", "src_port": 40000, "dst": "192.168.1.2", "dst_port": 443});
+    let outer = json!({"proto": "tcp", "src": "203.0.113.5", "src_port": 40000, "dst": "198.51.100.1", "dst_port": 8443});
+    json!({"kind": "ip", "value": "203.0.113.5", "seen_in": "flow.src", "direction": "inbound", "flow": flow,
+        "indicator": "indicator--2", "remote": "203.0.113.5", "host": "192.168.1.2",
+        "notes": ["ech_offered", "midstream", "of_tomorrow"], "named_origins": ["198.51.100.77", "2001:db8::7"],
+        "traffic": {"packets_out": 1234, "packets_back": 5, "bytes_out": 98765, "bytes_back": 400, "established": true},
+        "nat": {"outer": "198.51.100.1", "outer_port": 8443, "vantage": "inside", "by": "conntrack", "outer_flow": outer},
+        "witnesses": ["wan0"]})
+}
+
+#[tokio::test]
+async fn a_hits_page_says_how_it_was_seen() {
+    let (fixture, browser, borgo, _) = two_towns().await;
+    let row = fixture.store(&borgo, 4, vec![hit(50, request_through_a_proxy())]).await[0];
+    let page = fixture.get(&browser, &format!("/hits/{row}")).await;
+    let expect =
+        |text: &str, said: &[&str]| said.iter().for_each(|said| assert!(text.contains(said), "{said}"));
+    expect(
+        &page.text,
+        &[
+            "1.234 pacchetti, 98.765 byte",
+            "5 pacchetti, 400 byte",
+            "stabilita da entrambe le parti",
+            "ancora aperto",
+            "198[.]51[.]100[.]1",
+            "dal lato interno",
+            "tabella delle connessioni del gateway",
+            "nome cifrato (ECH)",
+            "chi ha iniziato è un’ipotesi",
+            "Una nota di un sensore più recente",
+            "<bdi>wan0</bdi>",
+            "Dichiarato da un proxy, non verificato",
+            "198[.]51[.]100[.]77",
+            "2001[:]db8[:][:]7",
+        ],
+    );
+    let plain = fixture.get(&browser, "/hits/1").await;
+    for absent in ["Traffico del flusso", "NAT", "Origini dichiarate", "Da sapere prima"] {
+        assert!(!plain.text.contains(absent), "{absent}");
+    }
+
+    // The flow goes on and ends: the same hit, seen no more often.
+    let mut last = request_through_a_proxy();
+    last["traffic"] = json!({"packets_out": 2000, "bytes_out": 99000, "established": true, "ended": "reset"});
+    last["last_at"] = json!("2026-11-22T10:03:00Z");
+    assert_eq!(fixture.store(&borgo, 5, vec![hit(50, last)]).await, [row]);
+    let page = fixture.get(&browser, &format!("/hits/{row}")).await;
+    expect(&page.text, &["2.000 pacchetti, 99.000 byte", "interrotto (RST)"]);
+}
+
+#[tokio::test]
+async fn what_a_proxy_names_is_a_candidate_and_no_origin() {
+    let (fixture, browser, borgo, rocca) = two_towns().await;
+    fixture.store(&borgo, 4, vec![hit(50, request_through_a_proxy())]).await;
+    fixture.store(&rocca, 2, vec![hit(51, request_through_a_proxy())]).await;
+    let page = fixture.get(&browser, "/origins/remote/203.0.113.5").await;
+    assert!(page.text.contains("Candidati dietro questa origine"));
+    let row = page.text.split("198[.]51[.]100[.]77").nth(1).unwrap();
+    assert!(row.starts_with("</bdi></th><td class=\"number\">2</td><td class=\"number\">2</td>"), "{row}");
+    assert!(!fixture.get(&browser, "/origins").await.text.contains("198[.]51[.]100[.]77"));
+    assert_eq!(fixture.get(&browser, "/origins/remote/198.51.100.77").await.status, StatusCode::NOT_FOUND);
+}
+
 #[tokio::test]
 async fn times_are_romes_with_utc_beside_in_winter_and_summer() {
     let fixture = Fixture::new().await;

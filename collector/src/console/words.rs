@@ -3,6 +3,7 @@
 use std::fmt;
 
 use askama::filters::HtmlSafe;
+use protocol::{FlowEnd, NatEvidence, Note, Vantage};
 
 /// A label in both languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,23 +92,39 @@ pub(crate) const ROLES: [(&str, Label); 2] =
     [("remote", label("remota", "remote")), ("host", label("interna", "town's own host"))];
 
 /// Places in a flow or a line.
-const PLACES: [(&str, Label); 24] = [
+const PLACES: [(&str, Label); 40] = [
     ("flow.src", label("sorgente del flusso", "source of the flow")),
     ("flow.dst", label("destinazione del flusso", "destination of the flow")),
     ("dns.query", label("nome chiesto al DNS", "name asked of DNS")),
     ("dns.answer", label("risposta DNS", "DNS answer")),
+    ("mdns.query", label("nome chiesto a mDNS", "name asked of mDNS")),
+    ("mdns.answer", label("annuncio mDNS", "mDNS announcement")),
+    ("llmnr.query", label("nome chiesto a LLMNR", "name asked of LLMNR")),
+    ("llmnr.answer", label("risposta LLMNR", "LLMNR answer")),
     ("tls.sni", label("nome del server TLS", "TLS server name")),
     ("tls.ja3", label("impronta JA3 del client", "client's JA3")),
     ("tls.ja4", label("impronta JA4 del client", "client's JA4")),
     ("tls.cert", label("certificato TLS", "TLS certificate")),
+    ("tls.cert_name", label("nome nel certificato TLS", "name in the TLS certificate")),
     ("quic.sni", label("nome del server QUIC", "QUIC server name")),
+    ("quic.ja3", label("impronta JA3 in QUIC", "JA3 in QUIC")),
     ("quic.ja4", label("impronta JA4 in QUIC", "JA4 in QUIC")),
     ("http.host", label("intestazione Host", "Host header")),
     ("http.url", label("richiesta HTTP", "HTTP request")),
     ("http.user_agent", label("intestazione User-Agent", "User-Agent header")),
     ("http.body", label("contenuto HTTP", "HTTP body")),
+    ("http.referer", label("intestazione Referer", "Referer header")),
+    ("http.forwarded", label("indirizzo dichiarato da un proxy", "address named by a proxy")),
     ("smtp.from", label("mittente e-mail", "mail sender")),
     ("smtp.rcpt", label("destinatario e-mail", "mail recipient")),
+    ("smtp.header", label("intestazione di un messaggio", "header of a message")),
+    ("smtp.url", label("URL in un messaggio", "URL in a message")),
+    ("smtp.helo", label("nome con cui si presenta la posta", "name that a mail host calls itself")),
+    ("ftp.url", label("file via FTP", "file by FTP")),
+    ("ssh.banner", label("versione SSH", "SSH version")),
+    ("ssh.hassh", label("impronta HASSH", "HASSH")),
+    ("smb.name", label("nome in SMB", "name in SMB")),
+    ("rdp.name", label("nome in RDP", "name in RDP")),
     ("log.src", label("sorgente nel registro", "source in a log")),
     ("log.dst", label("destinazione nel registro", "destination in a log")),
     ("log.nat", label("indirizzo tradotto nel registro", "translated address in a log")),
@@ -185,6 +202,74 @@ pub(crate) fn source(name: &str) -> Label {
     }
 }
 
+/// What a note says to the person who judges a hit.
+pub(crate) fn note(note: Note) -> Label {
+    match note {
+        Note::EchOffered => label(
+            "Il client ha offerto un nome cifrato (ECH): il nome visto può essere solo quello del fornitore che nasconde \
+             quello vero. I browser lo offrono anche a vuoto.",
+            "The client offered an encrypted name (ECH): the name seen may only be that of the operator that hides the \
+             real one. Browsers also offer it without meaning.",
+        ),
+        Note::SegmentsDiffer => label(
+            "Gli stessi byte sono stati inviati di nuovo con altro contenuto: forse qualcuno vuole ingannare i sensori.",
+            "The same bytes were sent again with other contents: somebody may be deceiving sensors.",
+        ),
+        Note::FragmentsOverlap => label(
+            "I frammenti del pacchetto si sovrappongono: può essere un tentativo di eludere i controlli.",
+            "Fragments of the packet overlap: it may be an attempt to evade inspection.",
+        ),
+        Note::NatUncertain => label(
+            "Forse la stessa conversazione è stata vista sui due lati della traduzione: sono tenuti entrambi i riscontri.",
+            "The same conversation may have been seen on both sides of the translation: both hits are kept.",
+        ),
+        Note::Midstream => label(
+            "L’inizio della connessione non è stato visto: chi ha iniziato è un’ipotesi.",
+            "The start of the connection was not seen: who began is a guess.",
+        ),
+        Note::Other => label(
+            "Una nota di un sensore più recente di questa console: vedere il record completo.",
+            "A note of a sensor that is newer than this console: see the whole record.",
+        ),
+    }
+}
+
+/// Why a flow is over.
+pub(crate) fn flow_end(end: FlowEnd) -> Label {
+    match end {
+        FlowEnd::Closed => label("chiuso da entrambe le parti", "closed by both ends"),
+        FlowEnd::Reset => label("interrotto (RST)", "reset"),
+        FlowEnd::Idle => label("silenzio prolungato", "long silence"),
+        FlowEnd::Replaced => label("sostituito da una nuova connessione", "replaced by a new connection"),
+        FlowEnd::Evicted => {
+            label("dimenticato: memoria del sensore piena", "forgotten: sensor's memory full")
+        }
+        FlowEnd::InputEnded => label("il sensore si è fermato", "the sensor stopped"),
+        FlowEnd::Other => OTHER,
+    }
+}
+
+/// On which side of a translation a conversation was seen.
+pub(crate) fn vantage(vantage: Vantage) -> Label {
+    match vantage {
+        Vantage::Inside => label("dal lato interno", "from the inside"),
+        Vantage::Outside => label("dal lato esterno", "from the outside"),
+        Vantage::Both => label("da entrambi i lati", "from both sides"),
+    }
+}
+
+/// What says that two flows are one conversation.
+pub(crate) fn nat_evidence(by: NatEvidence) -> Label {
+    match by {
+        NatEvidence::Conntrack => {
+            label("tabella delle connessioni del gateway", "gateway's connection tracking")
+        }
+        NatEvidence::TimeAndTuple => {
+            label("tempo, interlocutore e contenuto coincidenti", "same time, remote end and contents")
+        }
+    }
+}
+
 const OTHER: Label = label("altro", "other");
 
 fn find<T: Copy>(words: &[(&str, T)], name: &str) -> Option<T> {
@@ -207,10 +292,10 @@ mod tests {
         for direction_known in [Inbound, Outbound, Internal, Transit] {
             assert_ne!(direction(direction_known.as_str()), OTHER);
         }
-        for (name, _) in PLACES {
-            let known: protocol::SeenIn = serde_json::from_value(name.into()).unwrap();
-            assert_eq!(known.as_str(), name);
+        for place_known in protocol::SeenIn::ALL {
+            assert_ne!(place(place_known.as_str()), OTHER, "{}", place_known.as_str());
         }
+        assert_eq!(PLACES.len(), protocol::SeenIn::ALL.len());
     }
 
     #[test]

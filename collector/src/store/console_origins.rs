@@ -90,6 +90,22 @@ pub(crate) struct OriginIndicator {
     pub comuni: i64,
 }
 
+/// An address that proxies named as the party behind an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedOrigin {
+    /// What was named.
+    pub address: String,
+    /// Hits in which it was.
+    pub hits: i64,
+    /// Towns that these hits are of.
+    pub comuni: i64,
+    /// Last seen.
+    pub last_at: i64,
+}
+
+/// The newest hits of an origin in which named addresses are looked for.
+const NAMING_HITS_MAX: u32 = 1000;
+
 /// Which town an origin belongs to: none for a remote party.
 const OF: &str = "CASE o.role WHEN 'host' THEN o.comune ELSE '' END";
 
@@ -196,6 +212,31 @@ pub(crate) fn origin_indicators(
     statement
         .query_map(rusqlite::params![address, role, of, limit], |row| {
             Ok(OriginIndicator { id: row.get(0)?, json: row.get(1)?, comuni: row.get(2)? })
+        })?
+        .collect()
+}
+
+/// The addresses that were named behind a remote party in its newest inbound hits, those of most hits first.
+/// Nobody vouches for them.
+pub(crate) fn named_origins(
+    db: &Connection,
+    address: &str,
+    limit: u32,
+) -> rusqlite::Result<Vec<NamedOrigin>> {
+    let mut statement = db.prepare_cached(
+        "SELECT n.value, count(*) AS hits, count(DISTINCT h.comune), max(h.last_at) AS last_at \
+         FROM (SELECT hit_json, comune, last_at FROM hit WHERE remote = ?1 AND direction = 'inbound' \
+               ORDER BY id DESC LIMIT ?2) h, json_each(h.hit_json, '$.named_origins') n \
+         GROUP BY n.value ORDER BY hits DESC, last_at DESC, n.value LIMIT ?3",
+    )?;
+    statement
+        .query_map(rusqlite::params![address, NAMING_HITS_MAX, limit], |row| {
+            Ok(NamedOrigin {
+                address: row.get(0)?,
+                hits: row.get(1)?,
+                comuni: row.get(2)?,
+                last_at: row.get(3)?,
+            })
         })?
         .collect()
 }

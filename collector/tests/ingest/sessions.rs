@@ -46,6 +46,31 @@ fn micros(text: &str) -> i64 {
 }
 
 #[tokio::test]
+async fn the_last_state_of_a_hit_replaces_the_first_and_no_older_one_comes_back() {
+    let collector = Collector::start().await;
+    let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    let traffic =
+        |packets: u64| json!({"packets_out": packets, "bytes_out": packets * 100, "established": true});
+    let at = |minute: u64| json!(format!("2026-11-22T10:0{minute}:00Z"));
+    sensor.find(hit_with(1, json!({"traffic": traffic(1)})));
+    assert!(sensor.deliver(&collector).await);
+    // Seen no more often, but more went over its flow.
+    let mut ended = traffic(70);
+    ended["ended"] = json!("closed");
+    sensor.find(hit_with(1, json!({"traffic": ended, "last_at": at(4), "witnesses": ["wan0"]})));
+    assert!(sensor.deliver(&collector).await);
+    sensor.find(hit_with(1, json!({"traffic": traffic(9), "last_at": at(2)})));
+    assert!(sensor.deliver(&collector).await);
+
+    let hits = collector.hits();
+    assert_eq!(hits.len(), 1, "{hits:#?}");
+    assert_eq!(hits[0]["traffic"]["packets_out"], 70);
+    assert_eq!(hits[0]["traffic"]["ended"], "closed");
+    assert_eq!((hits[0]["count"].as_u64(), &hits[0]["witnesses"][0]), (Some(1), &json!("wan0")));
+    assert_eq!(hits[0]["last_at"], "2026-11-22T10:04:00.000000Z");
+}
+
+#[tokio::test]
 async fn what_is_acknowledged_is_stored_when_the_collector_is_killed_at_any_moment() {
     const HITS: u64 = 4000;
     let mut collector = Collector::start().await;
