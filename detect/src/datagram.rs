@@ -9,9 +9,9 @@ const UNKNOWN_MAX: u8 = 4;
 
 /// The reader of a UDP flow, both directions.
 pub(crate) enum Datagrams {
-    /// DNS: every datagram.
-    Dns,
-    /// May turn out to be QUIC within so many datagrams.
+    /// DNS and its kin: every datagram.
+    Dns(dns::Kind),
+    /// May turn out to be QUIC, or DNS on another port, within so many datagrams.
     Unknown {
         left: u8,
     },
@@ -22,7 +22,7 @@ pub(crate) enum Datagrams {
 
 impl Datagrams {
     pub fn for_ports(ports: [u16; 2]) -> Self {
-        if ports.contains(&dns::PORT) { Self::Dns } else { Self::Unknown { left: UNKNOWN_MAX } }
+        dns::Kind::of_ports(ports).map_or(Self::Unknown { left: UNKNOWN_MAX }, Self::Dns)
     }
 
     pub fn is_done(&self) -> bool {
@@ -33,14 +33,14 @@ impl Datagrams {
     pub fn held(&self) -> usize {
         match self {
             Self::Quic(initials) => size_of::<Initials>() + initials.held(),
-            Self::Dns | Self::Unknown { .. } | Self::Done => 0,
+            Self::Dns(_) | Self::Unknown { .. } | Self::Done => 0,
         }
     }
 
     /// Reads a datagram. `room`: bytes that may be kept more than are.
     pub fn read(&mut self, payload: &[u8], room: usize, sink: &mut Sink<'_>) {
         match self {
-            Self::Dns => dns::read(payload, sink),
+            Self::Dns(kind) => kind.read(payload, sink),
             Self::Unknown { left } => {
                 *left = left.saturating_sub(1);
                 let begins = Initials::begin_in(payload);
@@ -51,6 +51,9 @@ impl Datagrams {
                     let mut initials = Box::new(Initials::default());
                     let done = initials.read(payload, sink);
                     *self = if done { Self::Done } else { Self::Quic(initials) };
+                } else if dns::is_certain(payload) {
+                    dns::read(payload, sink);
+                    *self = Self::Dns(dns::Kind::Plain);
                 } else if *left == 0 {
                     *self = Self::Done;
                 }

@@ -1,153 +1,282 @@
-//! DNS over UDP and TCP: the names asked for, and the names and addresses answered.
+//! DNS over UDP and TCP, multicast DNS and LLMNR: the names asked for, and the names and addresses answered.
+
+mod name;
+
+use std::net::IpAddr;
 
 use protocol::SeenIn;
 
+use crate::reader::Step;
 use crate::sighting::{Seen, Sighting, Sink};
+use name::Name;
 
 /// The port of DNS (RFC 1035 §4.2).
 pub(crate) const PORT: u16 = 53;
+/// The port of multicast DNS (RFC 6762 §3).
+const MULTICAST_PORT: u16 = 5353;
+/// The port of Link-Local Multicast Name Resolution (RFC 4795 §2).
+const LINK_LOCAL_PORT: u16 = 5355;
 
 /// DNS stateful operations carry no names (RFC 8490); all others, known or not, are laid out like a query.
 const OPCODE_STATEFUL: u8 = 6;
-/// Questions read of one message; real ones have one.
+/// Questions read of one message; real ones have one, those of multicast DNS a dozen.
 const QUESTIONS_MAX: u16 = 8;
-/// Records read of one answer.
-const RECORDS_MAX: u16 = 128;
-/// RFC 1035 §3.1 with labels written as text.
-const NAME_BYTES_MAX: usize = 255;
-/// Compression pointers followed in one name; each must point backwards, so loops end anyway.
-const POINTERS_MAX: u8 = 32;
+const QUESTIONS_MULTICAST_MAX: u16 = 64;
+/// Records read of one message; those of a zone transfer have hundreds.
+const RECORDS_MAX: usize = 512;
+/// Of a longer message over TCP the beginning is read.
+const STREAM_MESSAGE_MAX: usize = 16 * 1024;
 
-/// Reads the messages of a TCP stream, each with its length before it (RFC 1035 §4.2.2), and returns how many
-/// bytes are done with.
-pub(crate) fn read_stream(bytes: &[u8], sink: &mut Sink<'_>) -> usize {
-    let mut consumed = 0;
-    while let Some((length, rest)) = bytes.get(consumed..).and_then(|rest| rest.split_first_chunk::<2>()) {
-        let Some(message) = rest.get(..usize::from(u16::from_be_bytes(*length))) else { break };
-        read(message, sink);
-        consumed += 2 + message.len();
-    }
-    consumed
+/// Which of the protocols that share DNS's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// DNS itself.
+    Plain,
+    /// Multicast DNS (RFC 6762).
+    Multicast,
+    /// LLMNR (RFC 4795).
+    LinkLocal,
 }
 
-/// Reads one message.
-pub(crate) fn read(message: &[u8], sink: &mut Sink<'_>) {
-    sink.counters.dns_messages += 1;
-    if read_sections(message, sink).is_none() {
-        sink.counters.dns_malformed += 1;
+impl Kind {
+    /// What datagrams between these ports are. A service's port beside another one says that the other is only
+    /// where a client happened to send from.
+    pub fn of_ports(ports: [u16; 2]) -> Option<Self> {
+        let has = |port| ports.contains(&port);
+        match () {
+            () if has(PORT) => Some(Self::Plain),
+            () if ports.iter().any(|port| *port < 1024) => None,
+            () if has(MULTICAST_PORT) => Some(Self::Multicast),
+            () if has(LINK_LOCAL_PORT) => Some(Self::LinkLocal),
+            () => None,
+        }
     }
+
+    /// Reads one message.
+    pub fn read(self, message: &[u8], sink: &mut Sink<'_>) {
+        sink.counters.dns_messages += 1;
+        if read_sections(self, message, sink).is_none() {
+            sink.counters.dns_malformed += 1;
+        }
+    }
+
+    fn query(self) -> SeenIn {
+        match self {
+            Self::Plain => SeenIn::DnsQuery,
+            Self::Multicast => SeenIn::MdnsQuery,
+            Self::LinkLocal => SeenIn::LlmnrQuery,
+        }
+    }
+
+    fn answer(self) -> SeenIn {
+        match self {
+            Self::Plain => SeenIn::DnsAnswer,
+            Self::Multicast => SeenIn::MdnsAnswer,
+            Self::LinkLocal => SeenIn::LlmnrAnswer,
+        }
+    }
+}
+
+/// Reads the messages of a TCP stream, each with its length before it (RFC 1035 §4.2.2).
+pub(crate) fn read_stream(bytes: &[u8], sink: &mut Sink<'_>) -> Step {
+    let mut consumed = 0;
+    while let Some((length, rest)) = bytes.get(consumed..).and_then(|rest| rest.split_first_chunk::<2>()) {
+        let length = usize::from(u16::from_be_bytes(*length));
+        let Some(message) = rest.get(..length.min(STREAM_MESSAGE_MAX)) else { break };
+        read(message, sink);
+        if length > message.len() {
+            return Step::Skip((consumed + 2 + length) as u64);
+        }
+        consumed += 2 + length;
+    }
+    Step::Consumed(consumed)
+}
+
+/// Reads what there is of a message in a TCP stream whose rest is missing, if it begins like one.
+pub(crate) fn read_partial(bytes: &[u8], sink: &mut Sink<'_>) {
+    if let [_, _, message @ ..] = bytes
+        && let [_, _, flags, _, 0, 1, ..] = message
+        && flags & 0x78 <= 0x28
+    {
+        read(message, sink);
+    }
+}
+
+/// Reads one message of DNS itself.
+pub(crate) fn read(message: &[u8], sink: &mut Sink<'_>) {
+    Kind::Plain.read(message, sink);
+}
+
+/// Whether a datagram is DNS beyond doubt, whatever its port: one question for a name of several plain labels,
+/// in the class of the Internet and of a kind that clients ask for, and nothing but whole records behind it.
+pub(crate) fn is_certain(message: &[u8]) -> bool {
+    shape_of(message).is_some()
+}
+
+fn shape_of(message: &[u8]) -> Option<()> {
+    let [_, _, flags, more_flags, 0, 1, ref counts @ ..] = *message.first_chunk::<12>()? else { return None };
+    let (is_answer, opcode, rcode) = (flags & 0x80 != 0, (flags >> 3) & 0x0f, more_flags & 0x0f);
+    // The reserved bit is zero; a query asks for recursion, has no error and no records but OPT.
+    if opcode != 0 || more_flags & 0x40 != 0 || rcode > 5 || flags & 0x01 == 0 {
+        return None;
+    }
+    let records: usize = counts.chunks_exact(2).filter_map(|pair| be16(pair, 0)).map(usize::from).sum();
+    if records > RECORDS_MAX || (!is_answer && (records > 1 || rcode != 0 || flags & 0x06 != 0)) {
+        return None;
+    }
+    let mut name = Name::default();
+    let mut at = name.read(message, 12)?;
+    let (kind, class) = (be16(message, at)?, be16(message, at + 2)?);
+    let asked_for = matches!(kind, 1 | 2 | 5 | 6 | 12 | 15 | 16 | 28 | 33 | 64 | 65 | 255);
+    if !asked_for || class != 1 || !name.is_plain() {
+        return None;
+    }
+    at += 4;
+    for _ in 0..records {
+        let record = Record::read(message, at, &mut name)?;
+        if !is_answer && record.kind != 41 {
+            return None;
+        }
+        at = record.end;
+    }
+    (at == message.len()).then_some(())
 }
 
 /// `None` when the message ends too early or contradicts itself; what was read until then is reported.
-fn read_sections(message: &[u8], sink: &mut Sink<'_>) -> Option<()> {
+fn read_sections(kind: Kind, message: &[u8], sink: &mut Sink<'_>) -> Option<()> {
     let header = message.first_chunk::<12>()?;
-    let [_, _, flags, _, q_high, q_low, a_high, a_low, ..] = *header;
-    let is_answer = flags & 0x80 != 0;
-    let opcode = (flags >> 3) & 0x0f;
-    let questions = u16::from_be_bytes([q_high, q_low]);
-    let answers = u16::from_be_bytes([a_high, a_low]);
+    let is_answer = header.get(2)? & 0x80 != 0;
+    let opcode = (header.get(2)? >> 3) & 0x0f;
+    let [questions, answers, authorities, additional] =
+        [4, 6, 8, 10].map(|at| be16(header, at).unwrap_or_default());
     if opcode == OPCODE_STATEFUL {
         return Some(());
     }
-    if questions > QUESTIONS_MAX {
+    let questions_max = if kind == Kind::Multicast { QUESTIONS_MULTICAST_MAX } else { QUESTIONS_MAX };
+    if questions > questions_max {
         return None;
     }
     let mut at = 12;
-    let mut name = Name::default();
+    let mut names = [Name::default(), Name::default()];
+    let [name, _] = &mut names;
     for _ in 0..questions {
         at = name.read(message, at)?;
+        // The highest bit asks for an answer to this host alone (RFC 6762 §5.4).
         let class = be16(message, at + 2)?;
         at += 4;
         if class & 0x7fff <= 255 {
-            name.sight(SeenIn::DnsQuery, sink);
+            sight(name, kind.query(), sink);
         }
     }
-    if is_answer {
-        for _ in 0..answers.min(RECORDS_MAX) {
-            at = read_record(message, at, sink)?;
-        }
+    // A question by multicast carries the answers that are known, or the records that will be claimed (§7.1, §8.2).
+    if !is_answer && kind != Kind::Multicast {
+        return Some(());
     }
-    Some(())
-}
-
-/// Reads one record (RFC 1035 §4.1.3) and returns where the next begins.
-fn read_record(message: &[u8], at: usize, sink: &mut Sink<'_>) -> Option<usize> {
-    let mut owner = Name::default();
-    let at = owner.read(message, at)?;
-    let kind = be16(message, at)?;
-    let length = usize::from(be16(message, at + 8)?);
-    let data_at = at + 10;
-    let data = message.get(data_at..data_at + length)?;
-    match kind {
-        1 => {
-            let address = data.first_chunk::<4>()?;
-            sink.sight(Sighting::new(Seen::Ip((*address).into()), SeenIn::DnsAnswer, &owner.text));
-        }
-        28 => {
-            let address = std::net::IpAddr::from(*data.first_chunk::<16>()?);
-            sink.sight(Sighting::new(Seen::Ip(address), SeenIn::DnsAnswer, &owner.text));
-        }
-        // NS, CNAME, PTR, DNAME: another name for what was asked.
-        2 | 5 | 12 | 39 => read_target(message, data_at, sink)?,
-        15 => read_target(message, data_at + 2, sink)?, // MX: after the preference
-        33 => read_target(message, data_at + 6, sink)?, // SRV: after priority, weight and port
-        _ => {}
-    }
-    Some(data_at + length)
-}
-
-fn read_target(message: &[u8], at: usize, sink: &mut Sink<'_>) -> Option<()> {
-    let mut target = Name::default();
-    target.read(message, at)?;
-    target.sight(SeenIn::DnsAnswer, sink);
-    Some(())
-}
-
-/// A name as text, reused from record to record.
-#[derive(Default)]
-struct Name {
-    text: Vec<u8>,
-}
-
-impl Name {
-    /// Reads the name at `at`, following compression, and returns where the bytes after it begin.
-    fn read(&mut self, message: &[u8], mut at: usize) -> Option<usize> {
-        self.text.clear();
-        let mut after = None;
-        let mut pointers = 0;
-        loop {
-            let length = *message.get(at)?;
-            match length >> 6 {
-                0 if length == 0 => return Some(after.unwrap_or(at + 1)),
-                0 => {
-                    let label = message.get(at + 1..at + 1 + usize::from(length))?;
-                    if self.text.len() + label.len() + 1 > NAME_BYTES_MAX {
-                        return None;
-                    }
-                    if !self.text.is_empty() {
-                        self.text.push(b'.');
-                    }
-                    self.text.extend_from_slice(label);
-                    at += 1 + label.len();
-                }
-                3 => {
-                    let to = usize::from(be16(message, at)? & 0x3fff);
-                    pointers += 1;
-                    if to >= at || pointers > POINTERS_MAX {
-                        return None;
-                    }
-                    after.get_or_insert(at + 2);
-                    at = to;
-                }
-                _ => return None,
+    let mut left = RECORDS_MAX;
+    for (records, is_asked_for) in [(answers, true), (authorities, false), (additional, false)] {
+        for _ in 0..records {
+            left = left.checked_sub(1)?;
+            let [owner, target] = &mut names;
+            let record = Record::read(message, at, owner)?;
+            // The origin of a zone that a name is not in says nothing.
+            if is_asked_for || record.kind != SOA {
+                record.sight((message, target), (owner, kind.answer()), sink)?;
             }
+            at = record.end;
         }
     }
+    Some(())
+}
 
-    fn sight(&self, seen_in: SeenIn, sink: &mut Sink<'_>) {
-        if !self.text.is_empty() {
-            sink.sight(Sighting::new(Seen::WireName(&self.text), seen_in, &self.text));
+const SOA: u16 = 6;
+
+/// A resource record (RFC 1035 §4.1.3).
+struct Record<'a> {
+    kind: u16,
+    data_at: usize,
+    data: &'a [u8],
+    /// Where the next begins.
+    end: usize,
+}
+
+impl<'a> Record<'a> {
+    fn read(message: &'a [u8], at: usize, owner: &mut Name) -> Option<Self> {
+        let at = owner.read(message, at)?;
+        let kind = be16(message, at)?;
+        let length = usize::from(be16(message, at + 8)?);
+        let (data_at, end) = (at + 10, at + 10 + length);
+        Some(Self { kind, data_at, data: message.get(data_at..end)?, end })
+    }
+
+    /// Reports the names and addresses in it.
+    fn sight(
+        &self,
+        (message, target): (&[u8], &mut Name),
+        (owner, seen_in): (&Name, SeenIn),
+        sink: &mut Sink<'_>,
+    ) -> Option<()> {
+        let mut address = |address: IpAddr| {
+            sink.sight(Sighting::new(Seen::Ip(address), seen_in, owner.text()));
+        };
+        let target_at = match self.kind {
+            1 => {
+                address((*self.data.first_chunk::<4>()?).into());
+                return Some(());
+            }
+            28 => {
+                address((*self.data.first_chunk::<16>()?).into());
+                return Some(());
+            }
+            // NS, CNAME, PTR, DNAME: another name for what was asked; SOA: first the zone's own server.
+            2 | 5 | SOA | 12 | 39 => 0,
+            15 => 2, // MX: after the preference
+            33 => 6, // SRV: after priority, weight and port
+            64 | 65 => {
+                self.service_hints(message, &mut address)?;
+                2 // after the priority
+            }
+            // Options that do not fit make the whole message one that nobody answers (RFC 6891 §6.1.2, §7).
+            41 => return fits(self.data),
+            _ => return Some(()),
+        };
+        target.read(message, self.data_at + target_at)?;
+        sight(target, seen_in, sink);
+        Some(())
+    }
+
+    /// The addresses among the parameters of a service binding, behind its priority and target (RFC 9460 §2.2, §7.3).
+    fn service_hints(&self, message: &[u8], address: &mut impl FnMut(IpAddr)) -> Option<()> {
+        let begin = name::skip(message, self.data_at + 2)?;
+        let mut parameters = self.data.get(begin.checked_sub(self.data_at)?..)?;
+        while !parameters.is_empty() {
+            let (key, value, rest) = next_option(parameters)?;
+            match key {
+                4 => value.as_chunks::<4>().0.iter().for_each(|hint| address((*hint).into())),
+                6 => value.as_chunks::<16>().0.iter().for_each(|hint| address((*hint).into())),
+                _ => {}
+            }
+            parameters = rest;
         }
+        Some(())
+    }
+}
+
+/// A key, a length and a value, and what follows.
+fn next_option(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (value, rest) = bytes.get(4..)?.split_at_checked(usize::from(be16(bytes, 2)?))?;
+    Some((be16(bytes, 0)?, value, rest))
+}
+
+fn fits(mut options: &[u8]) -> Option<()> {
+    while !options.is_empty() {
+        (_, _, options) = next_option(options)?;
+    }
+    Some(())
+}
+
+fn sight(name: &Name, seen_in: SeenIn, sink: &mut Sink<'_>) {
+    if !name.text().is_empty() {
+        sink.sight(Sighting::new(Seen::WireName(name.text()), seen_in, name.text()));
     }
 }
 
@@ -157,48 +286,5 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::made::{dns_answer, dns_question, seen_by, strings};
-
-    fn check(message: &[u8], expected: &[&str], malformed: u64) {
-        let (seen, counters) = seen_by(|sink| read(message, sink));
-        assert_eq!((seen, counters.dns_malformed), (strings(expected), malformed));
-    }
-
-    #[test]
-    fn a_pointer_that_does_not_point_backwards_ends_the_message() {
-        let mut message = dns_answer("a.example", "b.example", [1; 4]);
-        let owner = message.iter().position(|byte| *byte == 0xc0).unwrap();
-        message[owner + 1] = u8::try_from(owner).unwrap(); // to itself
-        check(&message, &["dns.query a.example"], 1);
-        message[owner + 1] = u8::try_from(owner + 2).unwrap(); // ahead
-        check(&message, &["dns.query a.example"], 1);
-    }
-
-    #[test]
-    fn what_was_read_before_the_cut_is_reported() {
-        let message = dns_answer("a.example", "b.example", [203, 0, 113, 5]);
-        check(&message, &["dns.query a.example", "dns.answer b.example", "dns.answer 203.0.113.5"], 0);
-        check(&message[..message.len() - 1], &["dns.query a.example", "dns.answer b.example"], 1);
-        check(&message[..11], &[], 1);
-    }
-
-    #[test]
-    fn messages_over_tcp_have_their_length_before_them() {
-        let question = dns_question("a.example");
-        let mut stream = u16::try_from(question.len()).unwrap().to_be_bytes().to_vec();
-        stream.extend(&question);
-        let mut both = stream.clone();
-        both.extend(&stream[..9]);
-        let mut consumed = 0;
-        let (seen, _) = seen_by(|sink| consumed = read_stream(&both, sink));
-        assert_eq!((consumed, seen.len()), (stream.len(), 1));
-    }
-
-    #[test]
-    fn names_with_blanks_are_passed_over() {
-        check(&dns_question("a b.example"), &[], 0);
-        check(&dns_question("_dmarc.A.example"), &["dns.query _dmarc.a.example"], 0);
-    }
-}
+#[path = "dns/dns_tests.rs"]
+mod tests;

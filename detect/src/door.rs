@@ -205,7 +205,17 @@ impl Door {
 
 /// Whether the other end of the flow only carried the value, and is no party to it.
 pub(crate) fn only_carries(seen_in: SeenIn) -> bool {
-    matches!(seen_in, SeenIn::DnsQuery | SeenIn::DnsAnswer | SeenIn::SmtpFrom | SeenIn::SmtpRcpt)
+    matches!(
+        seen_in,
+        SeenIn::DnsQuery
+            | SeenIn::DnsAnswer
+            | SeenIn::MdnsQuery
+            | SeenIn::MdnsAnswer
+            | SeenIn::LlmnrQuery
+            | SeenIn::LlmnrAnswer
+            | SeenIn::SmtpFrom
+            | SeenIn::SmtpRcpt
+    )
 }
 
 fn evidence_of(sighting: &Sighting<'_>) -> String {

@@ -142,9 +142,9 @@ impl Reader {
                     *self = reader;
                     return self.read(part, sink);
                 }
-                let read = dns::read_stream(part.bytes, sink);
-                *fresh = *fresh && read == 0;
-                Step::Consumed(read)
+                let step = dns::read_stream(part.bytes, sink);
+                *fresh = *fresh && step == Step::Consumed(0);
+                step
             }
             Self::Unknown { passed } => match speaks(&part) {
                 Speaks::Known(reader) => {
@@ -190,8 +190,12 @@ impl Reader {
                 side.read_partial(part, sink);
                 *self = Self::Done;
             }
+            Self::Dns { .. } => {
+                dns::read_partial(part.bytes, sink);
+                *self = Self::Done;
+            }
             // Where the next message begins is not known.
-            Self::Dns { .. } | Self::Smb(_) | Self::Rdp(_) => *self = Self::Done,
+            Self::Smb(_) | Self::Rdp(_) => *self = Self::Done,
             Self::Unknown { .. } | Self::Done => {}
         }
     }
