@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use etherparse::PacketBuilder;
 use protocol::{Indicator, LookFor, Serial, Timestamp};
 use vedetta_detect::{Detector, DetectorConfig, Line, Link, Matcher};
@@ -112,9 +114,32 @@ fn packet_0_bare_loop(bencher: Bencher<'_, '_>) {
         .bench_local(|| frames.iter().map(|frame| u64::from(black_box(frame)[frame.len() - 1])).sum::<u64>());
 }
 
+/// What no flow tracker can do without: one look-up by five-tuple in a table as large, and its entry's two counts.
+#[divan::bench]
+fn packet_1_flow_look_up_alone(bencher: Bencher<'_, '_>) {
+    type Key = (u64, u64);
+    let keys: Vec<Key> = (0..FLOWS)
+        .map(|flow| {
+            let ((host, src_port), (server, dst_port)) = ends(flow);
+            let addresses = u64::from(u32::from_be_bytes(host)) << 32 | u64::from(u32::from_be_bytes(server));
+            (addresses, u64::from(src_port) << 32 | u64::from(dst_port) << 8 | 6)
+        })
+        .collect();
+    let mut table: HashMap<Key, [u64; 14], RandomState> =
+        keys.iter().map(|key| (*key, [0; 14])).collect();
+    bencher.counter(ItemsCount::new(keys.len())).bench_local(|| {
+        for key in &keys {
+            if let Some(entry) = table.get_mut(black_box(key)) {
+                entry[0] += 1;
+                entry[1] += 754;
+            }
+        }
+    });
+}
+
 /// The packets that most of all packets are: their flow's interesting bytes are over.
 #[divan::bench]
-fn packet_1_of_a_known_flow(bencher: Bencher<'_, '_>) {
+fn packet_2_of_a_known_flow(bencher: Bencher<'_, '_>) {
     let server_hello = b"\x16\x03\x03\0\x04\x02\0\0\0";
     let begin: Vec<_> = (0..FLOWS)
         .flat_map(|flow| [tcp(flow, 1, server_hello), tcp_back(flow, 1, b"HTTP/1.1 200 OK\r\n")])
@@ -124,19 +149,19 @@ fn packet_1_of_a_known_flow(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
-fn packet_2_that_begins_a_flow(bencher: Bencher<'_, '_>) {
+fn packet_3_that_begins_a_flow(bencher: Bencher<'_, '_>) {
     let begin: Vec<_> = (0..FLOWS).map(|flow| tcp(flow, 1, &[])).collect();
     frames(bencher, &begin, &[]);
 }
 
 #[divan::bench]
-fn packet_3_dns_question(bencher: Bencher<'_, '_>) {
+fn packet_4_dns_question(bencher: Bencher<'_, '_>) {
     let questions: Vec<_> = (0..FLOWS).map(question).collect();
     frames(bencher, &questions, &questions);
 }
 
 #[divan::bench]
-fn packet_4_http_request(bencher: Bencher<'_, '_>) {
+fn packet_5_http_request(bencher: Bencher<'_, '_>) {
     let request = b"GET /a/b/c?d=e HTTP/1.1\r\nHost: www.shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n\
         Accept: */*\r\nAccept-Language: it\r\nConnection: keep-alive\r\n\r\n";
     let requests: Vec<_> = (0..FLOWS).map(|flow| tcp(flow, 1, request)).collect();

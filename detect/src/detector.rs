@@ -266,7 +266,7 @@ impl Detector {
         }
         self.read(slot, at, packet, way);
         if ends {
-            self.leave(slot, at);
+            self.leave(slot);
         }
     }
 
@@ -371,17 +371,12 @@ impl Detector {
         self.held = (self.held + entry.held()).saturating_sub(held_before);
     }
 
-    /// A connection ended by its own packets: nothing more is to be read of it, but its entry stays for late ones.
-    fn leave(&mut self, slot: Slot, at: Timestamp) {
+    /// A connection ended by its own packets. It is read on: what ends it may be forged, or have overtaken the rest.
+    fn leave(&mut self, slot: Slot) {
         let Some(entry) = self.flows.entry(slot) else { return };
-        let held_before = entry.held();
-        let mut interest = std::mem::replace(&mut entry.interest, Interest::Nothing);
-        let ended = entry.own_end();
-        read_rest(&mut interest, entry, (&mut self.door, &mut self.counters, self.wants), at);
         if let Some(known) = &entry.known {
-            self.door.cooldowns.bring_up_to_date(known, entry, ended);
+            self.door.cooldowns.bring_up_to_date(known, entry, entry.own_end());
         }
-        self.held = (self.held + entry.held()).saturating_sub(held_before);
     }
 
     fn make_room(&mut self, at: Timestamp) {
