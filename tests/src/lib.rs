@@ -5,6 +5,7 @@ pub mod architecture;
 pub mod capture_file;
 pub mod container;
 pub mod exchange;
+pub mod fuzzing;
 pub mod netlab;
 pub mod player;
 pub mod scene;

@@ -1,0 +1,118 @@
+//! What input made to be slow costs a byte, beside ordinary input of the same protocol in the same run.
+//!
+//! `cargo bench -p vedetta-detect --bench worst [-- WORD]`. Bytes are those of frames and lines as they arrive: an
+//! attacker pays for headers too. A case is over the limit when a byte costs more than [`TIMES_MAX`] times an
+//! ordinary one, or when four times the input costs more than [`GROWTH_MAX`] times as much a byte, which is what
+//! quadratic work does.
+
+#![allow(missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a benchmark"
+)]
+
+#[path = "worst/cases.rs"]
+mod cases;
+#[path = "worst/wire.rs"]
+mod wire;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::{Indicator, LookFor, Serial, Timestamp};
+use vedetta_detect::{Detector, DetectorConfig, Line, Link, Matcher};
+
+/// A byte of the worst input may cost so many times an ordinary one: what is small arrives in many packets, and
+/// what is looked for stands close together.
+const TIMES_MAX: f64 = 40.0;
+/// Twice as much a byte at four times the size leaves room for caches and for noise; quadratic work gives four.
+const GROWTH_MAX: f64 = 2.0;
+/// The best of so many runs counts.
+const RUNS: usize = 5;
+
+/// What a detector is fed.
+pub enum Fed {
+    /// Raw IP packets.
+    Packets(Vec<Vec<u8>>),
+    Lines(Vec<Vec<u8>>),
+}
+
+/// A way to be slow: makes an input about so many times as long as its smallest.
+pub type Made = fn(usize) -> Fed;
+
+fn main() -> ExitCode {
+    // The test runner and `cargo bench` both pass flags of their own.
+    let word = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    println!("{:<34} {:>9} {:>9} {:>7} {:>8}", "case", "ordinary", "worst", "times", "growth");
+    println!("{:<34} {:>9} {:>9} {:>7} {:>8}", "", "ns/byte", "ns/byte", TIMES_MAX, GROWTH_MAX);
+    let mut over = 0;
+    for (protocol, ordinary, worst) in cases::ALL {
+        if !protocol.contains(&word) {
+            continue;
+        }
+        let usual = nanoseconds_a_byte(*ordinary, 4);
+        for (name, made) in *worst {
+            let (small, large) = (nanoseconds_a_byte(*made, 1), nanoseconds_a_byte(*made, 4));
+            let (times, growth) = (large / usual, large / small);
+            let is_over = times > TIMES_MAX || growth > GROWTH_MAX;
+            over += u32::from(is_over);
+            let mark = if is_over { "  OVER THE LIMIT" } else { "" };
+            let case = format!("{protocol}: {name}");
+            println!("{case:<34} {usual:>9.2} {large:>9.2} {times:>7.1} {growth:>8.2}{mark}");
+        }
+    }
+    ExitCode::from(u8::from(over > 0))
+}
+
+fn nanoseconds_a_byte(made: Made, size: usize) -> f64 {
+    let fed = made(size);
+    let parts = match &fed {
+        Fed::Packets(parts) | Fed::Lines(parts) => parts,
+    };
+    let bytes: usize = parts.iter().map(Vec::len).sum();
+    let matcher = matcher();
+    let best = (0..RUNS).map(|_| run(&fed, &matcher)).min().unwrap_or_default();
+    best as f64 / bytes as f64
+}
+
+/// Nanoseconds that a fresh detector takes.
+fn run(fed: &Fed, matcher: &Arc<Matcher>) -> u128 {
+    let mut detector = Detector::new(&DetectorConfig::default(), "bench", Arc::clone(matcher));
+    let at = Timestamp::from_seconds(1_700_000_000, 0);
+    let begun = Instant::now();
+    match fed {
+        Fed::Packets(packets) => {
+            packets.iter().for_each(|packet| detector.handle_frame(at, Link::RawIp, packet));
+        }
+        Fed::Lines(lines) => {
+            for (number, bytes) in (1..).zip(lines) {
+                detector.handle_line(at, Line { number, offset: None, bytes });
+            }
+        }
+    }
+    detector.finish(at);
+    begun.elapsed().as_nanos()
+}
+
+/// One value of each kind that nothing here matches: all that can be computed is.
+fn matcher() -> Arc<Matcher> {
+    let values = [
+        "nobody.example",
+        "192.0.2.250",
+        "192.0.2.128/30",
+        "http://nobody.example/a",
+        "nobody@nobody.example",
+        "900150983cd24fb0d6963f7d28e17f72",
+        "a9993e364706816aba3e25717850c26c9cd0d89d",
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    ];
+    let fingerprints =
+        [("ja3", "e7d705a3286e19ea42f587b344ee6865"), ("ja4", "t13d1516h2_8daaf6152771_e5627efa2ab1")];
+    let indicators = values.iter().map(|value| LookFor::guess(value).unwrap());
+    let indicators =
+        indicators.chain(fingerprints.iter().map(|(kind, value)| LookFor::parse(kind, value).unwrap()));
+    Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)))
+}

@@ -1,0 +1,55 @@
+//! Fuzz targets: each takes any bytes and asserts what must hold whatever they are, not only that nothing panics.
+//!
+//! `tests/fuzz` runs them with coverage as guide; `tests/fuzz_corpus.rs` replays their seeds, changed at random, in CI.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a target panics when it finds something, and its own packets are as long as it made them"
+)]
+
+mod conversations;
+mod datagrams;
+mod frames;
+mod hello;
+mod input;
+mod mutation;
+mod records;
+mod seeds;
+mod streams;
+mod texts;
+mod watch;
+
+pub use mutation::mutated;
+pub use seeds::seeds;
+
+/// A target: its name, which is that of its corpus and of its file in `fuzz_targets`, and what takes the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    ("frames", frames::frames),
+    ("packets", frames::packets),
+    ("fragments", frames::fragments),
+    ("tls", streams::tls),
+    ("http", streams::http),
+    ("http2", streams::http2),
+    ("mail", streams::mail),
+    ("ftp", streams::ftp),
+    ("ssh", streams::ssh),
+    ("windows", streams::windows),
+    ("dns_over_tcp", streams::dns_over_tcp),
+    ("cuts", streams::cuts),
+    ("datagrams", datagrams::datagrams),
+    ("initials", datagrams::initials),
+    ("lines", texts::lines),
+    ("list_lines", texts::list_lines),
+    ("normal_forms", texts::normal_forms),
+    ("bundles", records::bundles),
+    ("messages", records::messages),
+];
+
+/// The target of this name.
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, target)| *target)
+}
