@@ -1,5 +1,6 @@
 //! The control socket: the running agent answers `status` on it, `vedetta-agent status` asks.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use detect::Counters;
 use protocol::Timestamp;
 use protocol::message::SourceStatus;
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,9 @@ pub struct StatusReport {
     /// Whether the two sides of a translation are joined by connection tracking.
     #[serde(default)]
     pub connection_tracking: TrackingStatus,
+    /// What all detectors read, dropped and did not understand since the start, by reason; what is zero is left out.
+    #[serde(default)]
+    pub counted: BTreeMap<String, u64>,
 }
 
 /// Hits that wait on disk.
@@ -177,8 +182,14 @@ impl StatusParts {
             },
             sources: self.board.statuses(),
             connection_tracking: self.tracking.load().as_ref().clone(),
+            counted: nonzero(&self.board.counted()),
         }
     }
+}
+
+fn nonzero(counters: &Counters) -> BTreeMap<String, u64> {
+    let counted = counters.each().filter(|(_, count)| *count > 0);
+    counted.map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 /// Why there is no answer.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
-use detect::{Detector, DetectorConfig, Matcher, Report};
+use detect::{Counters, Detector, DetectorConfig, Matcher, Report};
 use protocol::message::SourceStatus;
 
 use crate::config::{CaptureConfig, DetectionConfig};
@@ -33,6 +33,7 @@ pub struct Meter {
     dropped: AtomicU64,
     hits: AtomicU64,
     trouble: Published<String>,
+    counted: Published<Counters>,
 }
 
 impl Meter {
@@ -72,17 +73,31 @@ impl Meter {
     }
 }
 
-/// How many hits of a detector its meter has counted. A hit is given out again when more is known of it, but it is
-/// one hit.
+/// What of a detector's counts its meter knows. A hit is given out again when more is known of it, but it is one hit.
 #[derive(Debug, Default)]
-pub struct HitsCounted(u64);
+pub struct Told {
+    hits: u64,
+    counters: Counters,
+}
 
-impl HitsCounted {
-    /// Counts what was found since the last time.
-    pub fn count(&mut self, detector: &Detector, meter: &Meter) {
+impl Told {
+    /// Counts the hits found since the last time.
+    pub fn count_hits(&mut self, detector: &Detector, meter: &Meter) {
         let found = detector.counters().hits;
-        meter.count_hits(found.saturating_sub(self.0));
-        self.0 = found;
+        meter.count_hits(found.saturating_sub(self.hits));
+        self.hits = found;
+    }
+
+    /// Tells all that was counted since the last time, for `status`.
+    pub fn tell(&mut self, detector: &Detector, meter: &Meter) {
+        let counters = detector.counters();
+        let news = counters.since(&self.counters);
+        self.counters = counters;
+        meter.counted.update(|known| {
+            let mut all = *known;
+            all.add(&news);
+            all
+        });
     }
 }
 
@@ -106,6 +121,7 @@ impl Board {
             dropped: AtomicU64::default(),
             hits: AtomicU64::default(),
             trouble: Published::new(String::new()),
+            counted: Published::new(Counters::default()),
         });
         self.0.update(|meters| meters.iter().chain([&meter]).cloned().collect());
         meter
@@ -114,6 +130,13 @@ impl Board {
     /// Each source now.
     pub fn statuses(&self) -> Vec<SourceStatus> {
         self.0.load().iter().map(|meter| meter.status()).collect()
+    }
+
+    /// What the detectors of all sources read, dropped and did not understand, by reason.
+    pub fn counted(&self) -> Counters {
+        let mut all = Counters::default();
+        self.0.load().iter().for_each(|meter| all.add(&meter.counted.load()));
+        all
     }
 }
 

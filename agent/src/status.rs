@@ -6,6 +6,9 @@ use protocol::Timestamp;
 
 use crate::control::StatusReport;
 
+/// Where lines of counts are broken.
+const LINE_CHARACTERS_MAX: usize = 100;
+
 /// The report as a table; colours and widths are left to nobody.
 pub struct Table<'a>(pub &'a StatusReport);
 
@@ -18,7 +21,8 @@ impl Display for Table<'_> {
         bundle(f, report)?;
         spool(f, report)?;
         translation(f, report)?;
-        sources(f, report)
+        sources(f, report)?;
+        counted(f, report)
     }
 }
 
@@ -84,6 +88,23 @@ fn sources(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
     Ok(())
 }
 
+/// Every reason with its count, several on a line.
+fn counted(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
+    let mut column = LINE_CHARACTERS_MAX;
+    for (name, count) in &report.counted {
+        let word = format!("{name} {count}");
+        let wanted = word.len() + 2;
+        if column + wanted > LINE_CHARACTERS_MAX {
+            write!(f, "\n{word}")?;
+            column = word.len();
+        } else {
+            write!(f, ", {word}")?;
+            column += wanted;
+        }
+    }
+    if report.counted.is_empty() { Ok(()) } else { writeln!(f) }
+}
+
 /// The time from the second to the first, in the largest unit that fits.
 struct Age(Timestamp, Timestamp);
 
@@ -145,6 +166,7 @@ mod tests {
                 ..SourceStatus::default()
             }],
             connection_tracking: TrackingStatus::default(),
+            counted: [("frames".to_owned(), 12), ("flows_evicted".to_owned(), 3)].into(),
         }
     }
 
@@ -158,6 +180,7 @@ mod tests {
             "none yet",
             "3 hits wait, 1.5 KiB of 1 GiB",
             "  ! interface lan0 is down",
+            "flows_evicted 3, frames 12\n",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }

@@ -17,6 +17,11 @@ macro_rules! counters {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
 
+            /// What was counted since these counts.
+            pub fn since(&self, earlier: &Self) -> Self {
+                Self { $($name: self.$name.saturating_sub(earlier.$name),)* }
+            }
+
             /// Adds the counts of another worker.
             pub fn add(&mut self, other: &Self) {
                 $(self.$name = self.$name.saturating_add(other.$name);)*

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::fanout::{Joined, Share};
 use super::joining::JoinSink;
-use super::{Board, HitsCounted, MatcherInForce, Meter, Stop};
+use super::{Board, MatcherInForce, Meter, Stop, Told};
 use crate::clock;
 use crate::config::CaptureConfig;
 use crate::stages::Workers;
@@ -115,7 +115,7 @@ pub fn start(interface: &str, parts: &CaptureParts, workers: &mut Workers) -> an
             matcher,
             stop,
             drops: Drops::default(),
-            hits: HitsCounted::default(),
+            told: Told::default(),
         };
         let thread = std::thread::Builder::new().name(format!("{interface} {number}"));
         let stage = thread.spawn(move || {
@@ -237,7 +237,7 @@ struct Worker {
     matcher: Arc<Matcher>,
     stop: Stop,
     drops: Drops,
-    hits: HitsCounted,
+    told: Told,
 }
 
 /// Why a worker no longer reads from its handle.
@@ -312,6 +312,7 @@ impl Worker {
                 statistics_at = Instant::now();
                 self.detector.handle_timeout(clock::now());
                 self.count_drops(&mut opened);
+                self.told.tell(&self.detector, &self.meter);
                 self.look_at_link();
             }
             self.hand_on();
@@ -395,7 +396,7 @@ impl Worker {
         while let Some(hit) = self.detector.poll_hit() {
             self.parts.hits.offer(hit);
         }
-        self.hits.count(&self.detector, &self.meter);
+        self.told.count_hits(&self.detector, &self.meter);
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::follow::{Beginning, FollowError, Follower, PathPosition, Turn};
 use super::line_reader::FileId;
 use super::rotation::{expand, is_pattern};
-use super::{Board, HitsCounted, MatcherInForce, Meter, Stop};
+use super::{Board, MatcherInForce, Meter, Stop, Told};
 use crate::clock;
 use crate::spool::{HitSink, NotPut, SpoolStopped};
 use crate::stages::Stage;
@@ -74,7 +74,7 @@ pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<Stage> {
 struct Followed {
     follower: Follower,
     detector: Detector,
-    hits: HitsCounted,
+    told: Told,
     meter: Arc<Meter>,
     name: Vec<u8>,
     /// What was marked last.
@@ -228,7 +228,7 @@ impl Worker {
         self.followed.push(Followed {
             follower,
             detector,
-            hits: HitsCounted::default(),
+            told: Told::default(),
             meter,
             name: path_name(path),
             marked,
@@ -372,7 +372,7 @@ fn read(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<bool, Gi
             }
         }
     });
-    followed.hits.count(&followed.detector, &followed.meter);
+    followed.told.count_hits(&followed.detector, &followed.meter);
     if let Some(give_up) = given_up {
         return Err(give_up);
     }
@@ -388,8 +388,9 @@ fn read(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<bool, Gi
     Ok(turn.more)
 }
 
-fn count(followed: &Followed, turn: &Turn, hits: &HitSink, stop: &Stop) -> Result<(), GiveUp> {
+fn count(followed: &mut Followed, turn: &Turn, hits: &HitSink, stop: &Stop) -> Result<(), GiveUp> {
     followed.meter.count_read(turn.lines);
+    followed.told.tell(&followed.detector, &followed.meter);
     followed.meter.count_dropped(turn.cut);
     if turn.gaps == 0 {
         return Ok(());
@@ -407,7 +408,7 @@ fn hand_on(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<(), G
     while let Some(hit) = followed.detector.poll_hit() {
         put(hits, stop, Record::Hit(Box::new(hit)))?;
     }
-    followed.hits.count(&followed.detector, &followed.meter);
+    followed.told.count_hits(&followed.detector, &followed.meter);
     Ok(())
 }
 
