@@ -127,6 +127,11 @@ fn check_sighting(sighting: &SightingRecord) {
 fn check_hit(hit: &Hit) {
     assert!(hit.evidence.len() <= EVIDENCE_BYTES_MAX && hit.count > 0, "{hit:?}");
     assert!(hit.at <= hit.last_at, "{hit:?}");
+    let mut hit = hit.clone();
+    if let Some(traffic) = &mut hit.traffic {
+        traffic.start = None; // never leaves the agent
+    }
+    let hit = &hit;
     let json = serde_json::to_string(hit).unwrap_or_default();
     assert_eq!(serde_json::from_str::<Hit>(&json).ok().as_ref(), Some(hit), "JSON");
     let cbor = frame::encode(hit).unwrap_or_default();
