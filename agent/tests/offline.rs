@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -302,6 +303,27 @@ fn wrong_usage_and_useless_lists_have_their_exit_codes() {
     let output = agent(&["replay", "--indicators", list.to_str().unwrap()], &[&log]);
     assert_eq!(output.status.code(), Some(1));
     assert!(told(&output).contains("no indicator"), "{}", told(&output));
+}
+
+#[test]
+fn an_interrupt_ends_quietly_while_an_input_is_waited_for() {
+    let folder = Folder::new();
+    let capture = folder.file("a.pcap", pcap(1, &[question("evil.example")]));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vedetta-agent"))
+        .args(["observe", "--jobs", "2", capture.to_str().unwrap(), "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The capture's lines do not wait for standard input.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().take(3).all(|line| line.unwrap().contains("192.0.2.10")));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert_eq!(lines.count(), 0);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.signal(), told(&output).as_str()), (Some(2), ""));
 }
 
 #[test]
