@@ -1,3 +1,5 @@
+//! Hits of both sides of a translation: what is joined, by what, and what is kept apart.
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;

@@ -134,3 +134,32 @@ fn lengths_that_cannot_be_end_the_reading() {
     check_block(&|bad| *bad.last_mut().unwrap() = 1);
     check(b"\x0a\x0d\x0d\x0a\x1c\0\0\0\0\0\0\0\0\0\0\0", &[], "a section does not begin as it must");
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_file_holds_it_is_read_to_an_end(
+        changes in proptest::collection::vec((0_usize..400, proptest::prelude::any::<u8>()), 0..12),
+        rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+    ) {
+        let mut file = [
+            section(L),
+            interface(L, 1, &[9, 0, 1, 0, 0xff, 0, 0, 0, 14, 0, 8, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            packet(L, 0, u64::from(u32::MAX) << 31, &[0; 60]),
+            packet(L, 0, 2, &[0; 9]),
+            rest,
+        ]
+        .concat();
+        for (place, byte) in changes {
+            if let Some(old) = file.get_mut(place) {
+                *old = byte;
+            }
+        }
+        let mut blocks = Blocks::new(&file[..]);
+        let mut packets = 0;
+        while let Ok(Some(packet)) = blocks.next() {
+            proptest::prop_assert!(packet.bytes.len() <= file.len());
+            packets += 1;
+        }
+        proptest::prop_assert!(packets <= file.len() / 12);
+    }
+}
