@@ -13,7 +13,7 @@ use crate::replies::{Greeting, Heard};
 use crate::sighting::{Seen, Sighting, Sink};
 
 /// Longest path that is followed; of a longer one nothing is said.
-const PATH_BYTES_MAX: usize = 1024;
+const PATH_BYTES_MAX: usize = 512;
 /// Lines in a row that are no FTP command, after which nothing more is expected.
 const UNKNOWN_MAX: u16 = 64;
 /// FTP's port (RFC 959 §5.2), which URLs leave out.

@@ -92,7 +92,7 @@ pub(crate) const ROLES: [(&str, Label); 2] =
     [("remote", label("remota", "remote")), ("host", label("interna", "town's own host"))];
 
 /// Places in a flow or a line.
-const PLACES: [(&str, Label); 40] = [
+const PLACES: [(&str, Label); 41] = [
     ("flow.src", label("sorgente del flusso", "source of the flow")),
     ("flow.dst", label("destinazione del flusso", "destination of the flow")),
     ("dns.query", label("nome chiesto al DNS", "name asked of DNS")),
@@ -118,6 +118,7 @@ const PLACES: [(&str, Label); 40] = [
     ("smtp.from", label("mittente e-mail", "mail sender")),
     ("smtp.rcpt", label("destinatario e-mail", "mail recipient")),
     ("smtp.header", label("intestazione di un messaggio", "header of a message")),
+    ("smtp.trace", label("tracce di un messaggio", "trace of a message")),
     ("smtp.url", label("URL in un messaggio", "URL in a message")),
     ("smtp.helo", label("nome con cui si presenta la posta", "name that a mail host calls itself")),
     ("ftp.url", label("file via FTP", "file by FTP")),

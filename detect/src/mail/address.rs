@@ -167,7 +167,10 @@ fn address_of(text: &[u8]) -> Option<Cow<'_, str>> {
     if !text.contains('@') {
         return None;
     }
-    let Some(quoted) = text.strip_prefix('"') else { return Some(Cow::Borrowed(text)) };
+    let Some(quoted) = text.strip_prefix('"') else {
+        // No address has blanks (RFC 5322 §3.4.1), but some programs write names before it.
+        return text.split_whitespace().rfind(|word| word.contains('@')).map(Cow::Borrowed);
+    };
     let Some((local, domain)) = quoted.rsplit_once("\"@") else {
         // The name alone is given, and it is the address.
         return quoted.strip_suffix('"').map(|inside| Cow::Borrowed(inside.trim_matches('\'')));
@@ -227,6 +230,7 @@ mod tests {
         check("'a@x.example', <'b@x.example'>", &["a@x.example", "b@x.example"]);
         check("\"a@x.example\", \"'b@x.example'\"", &["a@x.example", "b@x.example"]);
         check("<mailto:a@x.example>, <SMTP:b@x.example>", &["a@x.example", "b@x.example"]);
+        check("\"postmaster@\" <x.example a@x.example>", &["a@x.example"]);
     }
 
     #[test]

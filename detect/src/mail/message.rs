@@ -264,11 +264,15 @@ impl Message {
 
 /// The line of a field on which an address stands; of a long one only the address.
 fn line_around(field: &[u8], start: usize, end: usize) -> &[u8] {
-    let before = field.get(..start).unwrap_or_default();
-    let begins = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let after = field.get(end..).unwrap_or_default();
-    let ends = memchr::memchr(b'\n', after).map_or(field.len(), |at| end + at);
-    let span = if ends.saturating_sub(begins) > EVIDENCE_LINE_BYTES_MAX { start..end } else { begins..ends };
+    // No further than is shown: a list of many addresses may stand on one line.
+    let (from, to) =
+        (start.saturating_sub(EVIDENCE_LINE_BYTES_MAX), end.saturating_add(EVIDENCE_LINE_BYTES_MAX));
+    let before = field.get(from..start).unwrap_or_default();
+    let after = field.get(end..to.min(field.len())).unwrap_or_default();
+    let begins = memchr::memrchr(b'\n', before).map(|at| from + at + 1).or((from == 0).then_some(0));
+    let ends = memchr::memchr(b'\n', after).map(|at| end + at).or((to >= field.len()).then_some(field.len()));
+    let line = begins.zip(ends).map(|(begins, ends)| begins..ends);
+    let span = line.filter(|line| line.len() <= EVIDENCE_LINE_BYTES_MAX).unwrap_or(start..end);
     field.get(span).unwrap_or_default()
 }
 
