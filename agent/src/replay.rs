@@ -1,6 +1,8 @@
 //! `replay`: compares captures and logs with indicators and prints each hit once, one a line as JSON.
 
-use std::io::{self, Read as _};
+mod joined;
+
+use std::io::{self, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,12 +10,13 @@ use std::{fs, process};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use detect::{Detector, DetectorConfig, Matcher, Report};
+use detect::{Detector, DetectorConfig, Joiner, Matcher, Patience, Report};
 use ipnet::IpNet;
 use protocol::bundle::BundleLimits;
 use protocol::{BundleReader, Indicator, Serial};
 
 use crate::bundles::verify::{Repository, verify};
+use crate::replay::joined::Joined;
 use crate::summary::{InputArguments, Inputs, Work};
 
 /// The root that enrolment pinned on this machine.
@@ -60,16 +63,20 @@ pub fn run(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
         report: Report::AtEnd,
         ..DetectorConfig::default()
     };
+    // The two sides of a gateway may stand in two captures: then nothing is certain before all are read.
+    let patience = if arguments.inputs.inputs.len() > 1 { Patience::ToTheEnd } else { Patience::Replay };
+    let mut out = Joined::new(Joiner::new(&config, patience), BufWriter::new(io::stdout().lock()));
     let detector_for = Box::new(move |name: &str| Detector::new(&config, name, Arc::clone(&matcher)));
     let mut inputs = Inputs::default();
-    inputs.read_all(&arguments.inputs, Work { detector_for, drain }, &mut io::stdout().lock())?;
+    inputs.read_all(&arguments.inputs, Work { detector_for, drain }, &mut out)?;
+    let (counters, printed) = out.finish();
+    inputs.note_output(&counters, printed);
     inputs.conclude("hits")
 }
 
 fn drain(detector: &mut Detector, lines: &mut Vec<u8>) -> io::Result<()> {
     while let Some(hit) = detector.poll_hit() {
-        serde_json::to_writer(&mut *lines, &hit)?;
-        lines.push(b'\n');
+        joined::carry(&hit, lines)?;
     }
     Ok(())
 }

@@ -121,6 +121,14 @@ impl Inputs {
         }
     }
 
+    /// Notes what was counted on the way from the readers to the output, and how that ended.
+    pub fn note_output(&mut self, counters: &Counters, written: io::Result<()>) {
+        self.counters.add(counters);
+        if let Err(error) = written {
+            self.output.get_or_insert(error);
+        }
+    }
+
     /// Writes the summary and decides the exit code: 0 when all was read. A closed pipe ends quietly.
     ///
     /// # Errors
@@ -133,7 +141,8 @@ impl Inputs {
             }
             None => {}
         }
-        let given_out = if what == "hits" { self.counters.hits } else { self.counters.sightings };
+        let hits = self.counters.hits.saturating_sub(self.counters.hits_joined);
+        let given_out = if what == "hits" { hits } else { self.counters.sightings };
         let inputs = if self.read + self.refused == 1 { "input" } else { "inputs" };
         eprintln!("{} of {} {inputs} read, {given_out} {what}", self.read, self.read + self.refused);
         let counts: Vec<String> = self

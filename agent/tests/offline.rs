@@ -340,3 +340,27 @@ fn a_closed_pipe_ends_quietly() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), told(&output).as_str()), (Some(0), ""));
 }
+
+#[test]
+fn two_captures_of_one_gateway_give_one_hit_whichever_is_named_first() {
+    let folder = Folder::new();
+    let list = folder.file("list.txt", "evil.example\n");
+    let mut translated = question("evil.example");
+    translated[26..30].copy_from_slice(&[203, 0, 113, 1]);
+    let inside = folder.file("lan.pcap", pcap(1, &[question("evil.example")]));
+    let outside = folder.file("wan.pcap", pcap(1, &[translated]));
+    let arguments = ["replay", "--indicators", list.to_str().unwrap(), "--home-net", "192.0.2.0/24"];
+    for inputs in [[&*inside, &*outside], [&*outside, &*inside]] {
+        let output = agent(&arguments, &inputs);
+        let hits = lines(&output);
+        assert_eq!(hits.len(), 1, "{hits:#?}");
+        assert_eq!((&hits[0]["host"], &hits[0]["direction"]), (&"192.0.2.10".into(), &"outbound".into()));
+        assert_eq!(hits[0]["nat"]["outer"], "203.0.113.1");
+        assert_eq!(
+            (&hits[0]["nat"]["vantage"], &hits[0]["nat"]["by"]),
+            (&"both".into(), &"time_and_tuple".into())
+        );
+        assert_eq!(hits[0]["witnesses"][0], outside.to_str().unwrap());
+        assert!(told(&output).contains("2 of 2 inputs read, 1 hits"), "{}", told(&output));
+    }
+}

@@ -76,6 +76,8 @@ pub struct Joiner {
     hasher: RandomState,
     /// In the order of arrival.
     conversations: BTreeMap<u64, Conversation>,
+    /// Lines among them that keep their place.
+    lines: BTreeMap<u64, Hit>,
     waiting: BTreeSet<u64>,
     given: BTreeSet<u64>,
     by_key: HashMap<u64, Vec<u64>>,
@@ -96,6 +98,7 @@ impl Joiner {
             patience,
             hasher: RandomState::default(),
             conversations: BTreeMap::new(),
+            lines: BTreeMap::new(),
             waiting: BTreeSet::new(),
             given: BTreeSet::new(),
             by_key: HashMap::new(),
@@ -108,11 +111,12 @@ impl Joiner {
         }
     }
 
-    /// Takes a hit, or what a detector says anew of one. Hits of log lines pass at once.
+    /// Takes a hit, or what a detector says anew of one. Hits of log lines pass at once; only where all waits for
+    /// the end they keep their place.
     pub fn handle_hit(&mut self, now: Timestamp, hit: Hit) {
         self.handle_timeout(now);
         let Some(flow) = flow_of(&hit) else {
-            self.ready.push_back(hit);
+            self.handle_line(now, hit);
             return;
         };
         if let Some(number) = self.by_id.get(&hit.hit_id).copied() {
@@ -120,6 +124,8 @@ impl Joiner {
             if news {
                 self.report_again(number);
             }
+            // A detector that reports once has no updates: the same capture was named twice.
+            self.counters.hits_joined += u64::from(self.patience != Patience::Live);
             return;
         }
         let key = self.hasher.hash_one((&hit.observable, hit.seen_in, &hit.indicator));
@@ -132,12 +138,7 @@ impl Joiner {
         let patience = if self.patience == Patience::ToTheEnd { i64::MAX } else { UNTRACKED_MICROS };
         fresh.due_at = after(now, patience);
         self.insert(fresh);
-        if self.waiting.len() > WAITING_MAX
-            && let Some(oldest) = self.waiting.first().copied()
-        {
-            self.counters.hits_join_hurried += 1;
-            self.give_out(oldest, now);
-        }
+        self.hurry(now);
     }
 
     /// What connection tracking should be asked now.
@@ -204,6 +205,27 @@ impl Joiner {
     /// What was joined, and what could not be.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    fn handle_line(&mut self, now: Timestamp, hit: Hit) {
+        if self.patience != Patience::ToTheEnd || self.waiting.is_empty() {
+            self.ready.push_back(hit);
+            return;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.lines.insert(number, hit);
+        self.waiting.insert(number);
+        self.hurry(now);
+    }
+
+    fn hurry(&mut self, now: Timestamp) {
+        if self.waiting.len() > WAITING_MAX
+            && let Some(oldest) = self.waiting.first().copied()
+        {
+            self.counters.hits_join_hurried += u64::from(!self.lines.contains_key(&oldest));
+            self.give_out(oldest, now);
+        }
     }
 
     fn insert(&mut self, mut fresh: Conversation) {
@@ -333,6 +355,11 @@ impl Joiner {
 
     /// Gives a waiting hit out, joined with its other side if that is certain by now.
     fn give_out(&mut self, number: u64, now: Timestamp) {
+        if let Some(line) = self.lines.remove(&number) {
+            self.waiting.remove(&number);
+            self.ready.push_back(line);
+            return;
+        }
         let Some(known) = self.conversations.get(&number) else { return };
         let number = match (known.is_tracked, known.translation) {
             (false, None) => self.join_by_tuple(number),
