@@ -79,10 +79,14 @@ counters! {
     dns_messages,
     /// DNS messages that are cut or contradict themselves.
     dns_malformed,
-    /// TLS ClientHellos.
+    /// ClientHellos of TLS, DTLS and QUIC.
     tls_hellos,
-    /// TLS ClientHellos that are cut or contradict themselves.
+    /// ClientHellos and records that are cut or contradict themselves.
     tls_malformed,
+    /// Certificates sent in clear.
+    certificates,
+    /// Certificates not read because they, or their chain, are longer than is read.
+    certificates_refused,
     /// QUIC client Initials that were decrypted.
     quic_initials,
     /// QUIC Initials that could not be read.

@@ -1,21 +1,27 @@
 //! What the datagrams of a UDP flow carry, told by the port where it is DNS and by their shape elsewhere.
 
-use crate::dns;
-use crate::quic::Initials;
-use crate::sighting::Sink;
+use protocol::SeenIn;
 
-/// Datagrams of a UDP flow in which its QUIC Initial must come.
-const UNKNOWN_MAX: u8 = 4;
+use crate::dns;
+use crate::dtls::{self, Handshakes};
+use crate::quic::{self, Initials};
+use crate::reader::Towards;
+use crate::sighting::Sink;
+use crate::tls;
+
+/// Datagrams of a UDP flow in which a handshake must begin. Calls look for a way first (STUN, RFC 8489).
+const UNKNOWN_MAX: u8 = 32;
 
 /// The reader of a UDP flow, both directions.
 pub(crate) enum Datagrams {
     /// DNS and its kin: every datagram.
     Dns(dns::Kind),
-    /// May turn out to be QUIC, or DNS on another port, within so many datagrams.
+    /// May turn out to be QUIC, DTLS, or DNS on another port, within so many datagrams.
     Unknown {
         left: u8,
     },
     Quic(Box<Initials>),
+    Dtls(Box<Handshakes>),
     /// Nothing more of interest.
     Done,
 }
@@ -33,12 +39,13 @@ impl Datagrams {
     pub fn held(&self) -> usize {
         match self {
             Self::Quic(initials) => size_of::<Initials>() + initials.held(),
+            Self::Dtls(handshakes) => handshakes.held(),
             Self::Dns(_) | Self::Unknown { .. } | Self::Done => 0,
         }
     }
 
     /// Reads a datagram. `room`: bytes that may be kept more than are.
-    pub fn read(&mut self, payload: &[u8], room: usize, sink: &mut Sink<'_>) {
+    pub fn read(&mut self, payload: &[u8], (towards, room): (Towards, usize), sink: &mut Sink<'_>) {
         match self {
             Self::Dns(kind) => kind.read(payload, sink),
             Self::Unknown { left } => {
@@ -51,11 +58,23 @@ impl Datagrams {
                     let mut initials = Box::new(Initials::default());
                     let done = initials.read(payload, sink);
                     *self = if done { Self::Done } else { Self::Quic(initials) };
+                } else if dtls::begins_in(payload) && payload.len() <= room {
+                    let mut handshakes = Box::new(Handshakes::default());
+                    let done = handshakes.read(payload, towards, sink);
+                    *self = if done { Self::Done } else { Self::Dtls(handshakes) };
+                } else if let Some(name) = quic::google_server_name(payload) {
+                    tls::sight_server_name(name, (SeenIn::QuicSni, false), sink);
+                    *self = Self::Done;
                 } else if dns::is_certain(payload) {
                     dns::read(payload, sink);
                     *self = Self::Dns(dns::Kind::Plain);
                 } else if *left == 0 {
                     *self = Self::Done;
+                }
+            }
+            Self::Dtls(handshakes) => {
+                if payload.len() > room || handshakes.read(payload, towards, sink) {
+                    self.end(sink);
                 }
             }
             Self::Quic(initials) => {
@@ -67,5 +86,15 @@ impl Datagrams {
             }
             Self::Done => {}
         }
+    }
+
+    /// The flow is over: what waits for more will wait in vain.
+    pub fn end(&mut self, sink: &mut Sink<'_>) {
+        match self {
+            Self::Quic(initials) => initials.end(sink),
+            Self::Dtls(handshakes) => handshakes.end(sink),
+            Self::Dns(_) | Self::Unknown { .. } | Self::Done => {}
+        }
+        *self = Self::Done;
     }
 }

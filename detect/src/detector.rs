@@ -17,6 +17,7 @@ use crate::frame::{Link, Packet, Packets, Segment};
 use crate::home::Home;
 use crate::line;
 use crate::matcher::Matcher;
+use crate::reader::Towards;
 use crate::sighting::{Notes, Seen, Sighting, SightingRecord, Sink, Wants};
 
 /// The rest of a longer line is not read, and counted. Real lines of web application firewalls reach 50 KB.
@@ -348,6 +349,7 @@ impl Detector {
             entry.interest = Interest::Tcp(Box::new(connection));
         }
         let (traffic, place, flow) = (entry.traffic(None), entry.place(), entry.flow());
+        let began = entry.began();
         let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
         let door = &mut self.door;
         let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
@@ -359,7 +361,8 @@ impl Detector {
                 connection.is_done()
             }
             (Interest::Udp(datagrams), None) => {
-                datagrams.read(payload, room, &mut sink);
+                let towards = if way == began { Towards::Server } else { Towards::Client };
+                datagrams.read(payload, (towards, room), &mut sink);
                 datagrams.is_done()
             }
             _ => true,
@@ -408,13 +411,19 @@ fn read_rest(
     (door, counters, wants): (&mut Door, &mut Counters, Wants),
     at: Timestamp,
 ) {
-    let Interest::Tcp(connection) = interest else { return };
+    if matches!(interest, Interest::Nothing | Interest::Fresh) {
+        return;
+    }
     let (traffic, place, notes) = (entry.traffic(None), entry.place(), entry.notes);
     let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
     let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
     let mut sink = Sink::new(counters, wants, &mut sight);
     sink.notes = notes;
-    connection.end(&mut sink);
+    match interest {
+        Interest::Tcp(connection) => connection.end(&mut sink),
+        Interest::Udp(datagrams) => datagrams.end(&mut sink),
+        Interest::Nothing | Interest::Fresh => {}
+    }
 }
 
 /// Who began: the sender, unless the packet is an answer, by its flags or because it comes from a service's port.

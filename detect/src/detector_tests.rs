@@ -14,7 +14,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(1_700_000_000 + seconds, 0)
 }
 
-/// What is seen in frames, one a second, without the addresses of flows.
+/// What is seen in frames, one a second, without the addresses of flows and fingerprints.
 fn seen(frames: &[Vec<u8>]) -> Vec<String> {
     let mut detector = Detector::observer(&DetectorConfig::default(), "test");
     for (number, frame) in (0..).zip(frames) {
@@ -23,7 +23,7 @@ fn seen(frames: &[Vec<u8>]) -> Vec<String> {
     detector.finish(at(1000));
     let mut seen = Vec::new();
     while let Some(sighting) = detector.poll_sighting() {
-        if !matches!(sighting.seen_in, SeenIn::FlowSrc | SeenIn::FlowDst) {
+        if !matches!(sighting.seen_in, SeenIn::FlowSrc | SeenIn::FlowDst | SeenIn::TlsJa3 | SeenIn::TlsJa4) {
             seen.push(format!("{} {}", sighting.seen_in.as_str(), sighting.observable));
         }
     }
@@ -164,6 +164,13 @@ fn a_request_after_lost_bytes_is_read() {
     }
     let seen = seen(&frames);
     assert!(seen.contains(&"http.host b.example".to_owned()), "{seen:?}");
+}
+
+#[test]
+fn a_syn_sent_again_after_a_reset_begins_another_connection() {
+    let hello = tls_records(&client_hello("evil.example"), 16_000);
+    let frames = [CLIENT.syn(100), CLIENT.reset(7), CLIENT.syn(100), CLIENT.data(101, &hello)];
+    assert_eq!(seen(&frames), ["tls.sni evil.example"]);
 }
 
 #[test]

@@ -299,7 +299,7 @@ impl Entry {
             let began = self.state.0 & TcpState::BEGUN != 0;
             let [up, down] = self.starts;
             let start = if self.began == Way::Up { up } else { down };
-            if !began || start != sequence.wrapping_add(1) {
+            if !began || self.state.is_ended() || start != sequence.wrapping_add(1) {
                 return Some(self.own_end().unwrap_or(FlowEnd::Replaced));
             }
         }

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use protocol::{Indicator, LookFor, Serial, Timestamp};
 
 use crate::made::{Side, client_hello, dns_answer, seen_by, tls_records, udp};
-use crate::{Detector, DetectorConfig, Line, Link, Matcher, dns, quic, tls};
+use crate::reader::Towards;
+use crate::{Detector, DetectorConfig, Line, Link, Matcher, dns, dtls, quic, tls};
 
 const LINKS: [Link; 6] =
     [Link::Ethernet, Link::CookedV1, Link::CookedV2, Link::RawIp, Link::Loopback, Link::Ppp];
@@ -142,8 +143,16 @@ proptest! {
             dns::read_stream(&message, sink);
             quic::Initials::default().read(&message, sink);
         });
-        tls::server_name(&message);
-        tls::server_name(&hello);
+        seen_by(|sink| {
+            for (carrier, bytes) in [(tls::Carrier::Stream, &message), (tls::Carrier::Datagrams, &hello)] {
+                tls::Messages::new(carrier).read(bytes, sink);
+                tls::read_cut_hello(bytes, carrier, sink);
+            }
+            quic::google_server_name(&message);
+            let mut handshakes = dtls::Handshakes::default();
+            handshakes.read(&message, Towards::Server, sink);
+            handshakes.end(sink);
+        });
     }
 
     #[test]

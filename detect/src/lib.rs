@@ -8,6 +8,7 @@ mod datagram;
 mod detector;
 mod dns;
 mod door;
+mod dtls;
 mod flow;
 mod fragments;
 mod frame;

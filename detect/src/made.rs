@@ -89,23 +89,128 @@ fn push_name(message: &mut Vec<u8>, name: &str) {
 
 /// A ClientHello message with some other extensions around the server name.
 pub(crate) fn client_hello(name: &str) -> Vec<u8> {
-    let name = name.as_bytes();
-    let length = u16::try_from(name.len()).unwrap();
-    let mut sni = vec![0, 0];
-    sni.extend((length + 5).to_be_bytes());
-    sni.extend((length + 3).to_be_bytes());
-    sni.push(0);
-    sni.extend(length.to_be_bytes());
-    sni.extend(name);
-    let key_share = [&[0, 51, 4, 196][..], &[7; 1220][..]].concat(); // as large as a post-quantum one
-    let extensions = [&[0x1a, 0x1a, 0, 0][..], &key_share, &sni, &[0, 23, 0, 0]].concat();
-    let mut body = [&[3, 3][..], &[9; 32], &[32], &[5; 32], &[0, 4, 0x13, 1, 0x13, 2], &[1, 0]].concat();
-    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
-    body.extend(extensions);
-    let mut hello = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
-    hello[0] = 1;
-    hello.extend(body);
-    hello
+    let key_share = [&[4, 196][..], &[7; 1218]].concat(); // as large as a post-quantum one
+    let hello = Hello::default().ciphers(&[0x1301, 0x1302]).extension(0x1a1a, &[]).extension(51, &key_share);
+    hello.server_name(name).extension(23, &[]).to_message()
+}
+
+/// A ClientHello in the making.
+#[derive(Clone)]
+pub(crate) struct Hello {
+    version: u16,
+    cookie: Option<Vec<u8>>,
+    ciphers: Vec<u8>,
+    extensions: Vec<u8>,
+}
+
+impl Default for Hello {
+    fn default() -> Self {
+        Self { version: 0x0303, cookie: None, ciphers: Vec::new(), extensions: Vec::new() }
+    }
+}
+
+impl Hello {
+    pub fn version(self, version: u16) -> Self {
+        Self { version, ..self }
+    }
+
+    /// The cookie that a hello of DTLS has room for.
+    pub fn cookie(self, cookie: &[u8]) -> Self {
+        Self { cookie: Some(cookie.to_vec()), ..self }
+    }
+
+    pub fn ciphers(mut self, ciphers: &[u16]) -> Self {
+        self.ciphers.extend(ciphers.iter().flat_map(|cipher| cipher.to_be_bytes()));
+        self
+    }
+
+    pub fn extension(mut self, kind: u16, contents: &[u8]) -> Self {
+        self.extensions.extend(kind.to_be_bytes());
+        self.extensions.extend(with_length16(contents));
+        self
+    }
+
+    pub fn server_name(self, name: &str) -> Self {
+        let name = [&[0][..], &with_length16(name.as_bytes())].concat();
+        self.extension(0, &with_length16(&name))
+    }
+
+    /// The message; without extensions it ends before them.
+    pub fn to_message(&self) -> Vec<u8> {
+        let mut body = [&self.version.to_be_bytes()[..], &[9; 32], &[32], &[5; 32]].concat();
+        if let Some(cookie) = &self.cookie {
+            body.push(u8::try_from(cookie.len()).unwrap());
+            body.extend(cookie);
+        }
+        body.extend(with_length16(&self.ciphers));
+        body.extend([1, 0]);
+        if !self.extensions.is_empty() {
+            body.extend(with_length16(&self.extensions));
+        }
+        handshake_message(1, &body)
+    }
+}
+
+fn with_length16(bytes: &[u8]) -> Vec<u8> {
+    [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
+
+fn with_length24(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[1..], bytes].concat()
+}
+
+/// A handshake message of TLS.
+pub(crate) fn handshake_message(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind][..], &with_length24(body)].concat()
+}
+
+/// A Certificate message with these certificates.
+pub(crate) fn certificate_message(chain: &[Vec<u8>]) -> Vec<u8> {
+    let chain: Vec<u8> = chain.iter().flat_map(|certificate| with_length24(certificate)).collect();
+    handshake_message(11, &with_length24(&chain))
+}
+
+/// A certificate for these names and addresses, with keys and signature that nobody made.
+pub(crate) fn certificate(names: &[&str], addresses: &[&[u8]]) -> Vec<u8> {
+    let common_name =
+        der(0x31, &der(0x30, &[der(0x06, &[0x55, 4, 3]), der(0x0c, b"made for tests")].concat()));
+    let mut general: Vec<u8> = names.iter().flat_map(|name| der(0x82, name.as_bytes())).collect();
+    general.extend(addresses.iter().flat_map(|address| der(0x87, address)));
+    let constraint =
+        der(0x30, &[der(0x06, &[0x55, 0x1d, 0x13]), der(1, &[0xff]), der(4, &[0x30, 0])].concat());
+    let alternative = der(0x30, &[der(0x06, &[0x55, 0x1d, 0x11]), der(4, &der(0x30, &general))].concat());
+    let parts = [
+        der(0xa0, &der(2, &[2])),             // version 3
+        der(2, &[1]),                         // serial number
+        der(0x30, &der(0x06, &[0x2a, 0x03])), // signature algorithm
+        der(0x30, &common_name),              // issuer
+        der(0x30, &[]),                       // validity
+        der(0x30, &common_name),              // subject
+        der(0x30, &der(3, &[0; 270])),        // public key
+        der(0xa3, &der(0x30, &[constraint, alternative].concat())),
+    ];
+    let signed = der(0x30, &parts.concat());
+    der(0x30, &[signed, der(0x30, &der(0x06, &[0x2a, 0x03])), der(3, &[0; 257])].concat())
+}
+
+/// An element of DER.
+fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(contents.len()).unwrap();
+    match length {
+        0..0x80 => [&[tag, u8::try_from(length).unwrap()][..], contents].concat(),
+        _ => [&[tag, 0x82][..], &length.to_be_bytes(), contents].concat(),
+    }
+}
+
+/// A datagram of DTLS 1.2 with a piece of a handshake message, which has this sequence number.
+pub(crate) fn dtls_fragment(message: &[u8], number: u16, range: std::ops::Range<usize>) -> Vec<u8> {
+    let body = &message[4..];
+    let piece = &body[range.start..range.end.min(body.len())];
+    let mut fragment = message[..4].to_vec();
+    fragment.extend(number.to_be_bytes());
+    fragment.extend(&u32::try_from(range.start).unwrap().to_be_bytes()[1..]);
+    fragment.extend(with_length24(piece));
+    [&[0x16, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0][..], &with_length16(&fragment)].concat()
 }
 
 /// Handshake bytes in records of at most so many bytes.
@@ -145,6 +250,10 @@ impl Side {
 
     pub fn syn_ack(self, sequence: u32) -> Vec<u8> {
         self.frame(sequence, &[], |tcp| tcp.syn().ack(1))
+    }
+
+    pub fn reset(self, sequence: u32) -> Vec<u8> {
+        self.frame(sequence, &[], |tcp| tcp.rst())
     }
 
     pub fn data(self, sequence: u32, payload: &[u8]) -> Vec<u8> {

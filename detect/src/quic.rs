@@ -1,6 +1,8 @@
-//! QUIC: the server name in the ClientHello of a client's Initial packets (RFC 9001 §5).
+//! QUIC: the ClientHello in a client's Initial packets (RFC 9001 §5).
 //!
 //! The keys of Initial packets are derived from a connection identifier in clear, so anyone on the way may read them.
+
+mod google;
 
 use std::collections::BTreeMap;
 
@@ -9,9 +11,11 @@ use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use protocol::SeenIn;
 
+pub(crate) use google::server_name as google_server_name;
+
 use crate::counters::Counters;
 use crate::sighting::Sink;
-use crate::tls;
+use crate::tls::{self, Carrier, Messages};
 
 /// Bytes of handshake kept; hellos with post-quantum keys take about 1,800.
 const CRYPTO_BYTES_MAX: usize = 16 * 1024;
@@ -31,11 +35,13 @@ pub(crate) struct Initials {
     datagrams: u8,
 }
 
-/// What differs between versions: RFC 9001 §5.2, RFC 9369 §3.3, drafts 23 to 32.
+/// What differs between versions: RFC 9001 §5.2, RFC 9369 §3.3, drafts 22 to 34, Google's last ones.
 struct Version {
     salt: [u8; 20],
     labels: Labels,
     initial_type: u8,
+    /// Type of the frames that carry the handshake.
+    crypto: u64,
 }
 
 struct Labels {
@@ -55,17 +61,40 @@ const SALT_DRAFT_29: [u8; 20] =
 const SALT_DRAFT_23: [u8; 20] =
     *b"\xc3\xee\xf7\x12\xc7\x2e\xbb\x5a\x11\xa7\xd2\x43\x2b\xb4\x63\x65\xbe\xf9\xf5\x02";
 
+const SALT_DRAFT_22: [u8; 20] =
+    *b"\x7f\xbc\xdb\x0e\x7c\x66\xbb\xe9\x19\x3a\x96\xcd\x21\x51\x9e\xbd\x7a\x02\x64\x4a";
+const SALT_Q050: [u8; 20] =
+    *b"\x50\x45\x74\xef\xd0\x66\xfe\x2f\x9d\x94\x5c\xfc\xdb\xd3\xa7\xf0\xd3\xb5\x6b\x45";
+const SALT_T050: [u8; 20] =
+    *b"\x7f\xf5\x79\xe5\xac\xd0\x72\x91\x55\x80\x30\x4c\x43\xa2\x36\x7c\x60\x48\x83\x10";
+const SALT_T051: [u8; 20] =
+    *b"\x7a\x4e\xde\xf4\xe7\xcc\xee\x5f\xa4\x50\x6c\x19\x12\x4f\xc8\xcc\xda\x6e\x03\x3d";
+
+/// CRYPTO (RFC 9000 §19.6).
+const CRYPTO: u64 = 0x06;
+/// The same in Google's versions.
+const GOOGLE_CRYPTO: u64 = 0x08;
+
 fn version(number: u32) -> Option<Version> {
     let (salt, labels, initial_type) = match number {
         0x0000_0001 => (SALT_V1, LABELS_V1, 0),
         0x6b33_43cf => (SALT_V2, LABELS_V2, 1),
+        0xff00_0021..=0xff00_0022 => (SALT_V1, LABELS_V1, 0),
         0xff00_001d..=0xff00_0020 => (SALT_DRAFT_29, LABELS_V1, 0),
         // Drafts 23 to 28, and those that Facebook's applications call by names of their own.
         0xff00_0017..=0xff00_001c | 0xface_b002..=0xface_b00e => (SALT_DRAFT_23, LABELS_V1, 0),
+        0xff00_0016 | 0xface_b001 => (SALT_DRAFT_22, LABELS_V1, 0),
+        Q050 => (SALT_Q050, LABELS_V1, 0),
+        0x5430_3530 => (SALT_T050, LABELS_V1, 0),
+        0x5430_3531 => (SALT_T051, LABELS_V1, 0),
         _ => return None,
     };
-    Some(Version { salt, labels, initial_type })
+    let is_googles = matches!(number >> 24, 0x51 | 0x54);
+    Some(Version { salt, labels, initial_type, crypto: if is_googles { GOOGLE_CRYPTO } else { CRYPTO } })
 }
+
+/// The last version with Google's own handshake.
+const Q050: u32 = 0x5130_3530;
 
 impl Initials {
     /// Whether a datagram begins with an Initial packet of a version that can be read.
@@ -88,14 +117,30 @@ impl Initials {
                 sink.counters.quic_malformed += 1;
             }
         }
-        if let Some(hello) = self.hello() {
-            sink.counters.tls_hellos += 1;
-            if let Some(name) = tls::server_name(&hello) {
-                tls::sight_server_name(name, SeenIn::QuicSni, sink);
-            }
+        let crypto = self.in_order();
+        if let Some(name) = google::chlo_server_name(&crypto) {
+            tls::sight_server_name(name, (SeenIn::QuicSni, false), sink);
             return true;
         }
+        if message_length(&crypto).is_some_and(|length| length <= crypto.len()) {
+            Messages::new(Carrier::Quic).read(&crypto, sink);
+            self.pieces.clear();
+            return true;
+        }
+        if self.datagrams >= DATAGRAMS_MAX {
+            self.end(sink);
+        }
         self.datagrams >= DATAGRAMS_MAX
+    }
+
+    /// Nothing more will come: the name may be in what has come of a hello.
+    pub fn end(&mut self, sink: &mut Sink<'_>) {
+        let crypto = self.in_order();
+        if let (Some(_), Some(body)) = (message_length(&crypto), crypto.get(4..)) {
+            sink.counters.tls_malformed += 1;
+            tls::read_cut_hello(body, Carrier::Quic, sink);
+        }
+        self.pieces.clear();
     }
 
     /// Decrypts an Initial. The keys of a connection come from the client's first one; after a Retry from the
@@ -115,11 +160,11 @@ impl Initials {
             }
         };
         counters.quic_initials += 1;
-        self.read_frames(&plain)
+        self.read_frames(&plain, packet.version.crypto)
     }
 
     /// PADDING, PING, ACK, CRYPTO and CONNECTION_CLOSE may stand in an Initial (RFC 9000 §12.4).
-    fn read_frames(&mut self, plain: &[u8]) -> Option<()> {
+    fn read_frames(&mut self, plain: &[u8], crypto: u64) -> Option<()> {
         let mut at = Numbers(plain);
         for _ in 0..FRAMES_MAX {
             while let [0, rest @ ..] = at.0 {
@@ -137,7 +182,7 @@ impl Initials {
                         at.next()?;
                     }
                 }
-                0x06 => {
+                kind if kind == crypto => {
                     let offset = usize::try_from(at.next()?).ok()?;
                     let data = at.take()?;
                     self.keep(offset, data);
@@ -156,20 +201,21 @@ impl Initials {
         }
     }
 
-    /// The ClientHello, once every byte of it is there.
-    fn hello(&self) -> Option<Vec<u8>> {
-        let mut hello = Vec::new();
+    /// The handshake from its first byte on as far as nothing is missing.
+    fn in_order(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
         for (offset, piece) in &self.pieces {
-            let known = hello.len().checked_sub(*offset)?;
-            hello.extend_from_slice(piece.get(known..).unwrap_or_default());
+            let Some(known) = bytes.len().checked_sub(*offset) else { break };
+            bytes.extend_from_slice(piece.get(known..).unwrap_or_default());
         }
-        let [1, high, mid, low, ..] = *hello.as_slice() else { return None };
-        let length = 4 + usize::try_from(u32::from_be_bytes([0, high, mid, low])).ok()?;
-        (hello.len() >= length).then(|| {
-            hello.truncate(length);
-            hello
-        })
+        bytes
     }
+}
+
+/// Length of a ClientHello with its header (RFC 8446 §4).
+fn message_length(crypto: &[u8]) -> Option<usize> {
+    let [tls::message::CLIENT_HELLO, high, mid, low, ..] = *crypto else { return None };
+    Some(4 + usize::try_from(u32::from_be_bytes([0, high, mid, low])).ok()?)
 }
 
 /// A long-header packet (RFC 9000 §17.2).

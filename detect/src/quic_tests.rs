@@ -44,21 +44,26 @@ fn crypto(offset: usize, data: &[u8]) -> Vec<u8> {
     [&[6][..], &number(offset), &number(data.len()), data].concat()
 }
 
-fn names(datagrams: &[Vec<u8>]) -> Vec<String> {
+/// What is seen in datagrams, without the values of fingerprints.
+fn seen(datagrams: &[Vec<u8>]) -> Vec<String> {
     let mut initials = Initials::default();
-    let (seen, _) = seen_by(|sink| {
+    let (mut seen, _) = seen_by(|sink| {
         for datagram in datagrams {
             assert!(Initials::begin_in(datagram));
             initials.read(datagram, sink);
         }
+        initials.end(sink);
     });
+    seen.iter_mut().filter(|line| line.contains("ja")).for_each(|line| line.truncate(8));
     seen
 }
+
+const HELLO: [&str; 3] = ["quic.sni evil.example", "quic.ja3", "quic.ja4"];
 
 #[test]
 fn a_hello_in_one_initial_is_read() {
     let hello = client_hello("evil.example");
-    assert_eq!(names(&[seal(0, &crypto(0, &hello))]), ["quic.sni evil.example"]);
+    assert_eq!(seen(&[seal(0, &crypto(0, &hello))]), HELLO);
 }
 
 #[test]
@@ -67,8 +72,16 @@ fn a_hello_over_two_initials_and_shuffled_frames_is_read() {
     let (start, end) = hello.split_at(700);
     let (first, second) = start.split_at(300);
     let shuffled = [&[1, 0, 0][..], &crypto(300, second), &[1], &crypto(0, first)].concat();
-    assert_eq!(names(&[seal(0, &shuffled), seal(1, &crypto(700, end))]), ["quic.sni evil.example"]);
-    assert_eq!(names(&[seal(1, &crypto(700, end)), seal(0, &shuffled)]), ["quic.sni evil.example"]);
+    assert_eq!(seen(&[seal(0, &shuffled), seal(1, &crypto(700, end))]), HELLO);
+    assert_eq!(seen(&[seal(1, &crypto(700, end)), seal(0, &shuffled)]), HELLO);
+}
+
+#[test]
+fn a_hello_whose_end_does_not_come_gives_its_name() {
+    let hello = client_hello("evil.example");
+    assert_eq!(seen(&[seal(0, &crypto(0, &hello[..hello.len() - 2]))]), HELLO[..1]);
+    assert!(seen(&[seal(0, &crypto(0, &hello[..700]))]).is_empty());
+    assert!(seen(&[seal(0, &crypto(700, &hello[700..]))]).is_empty());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::ssh;
 use crate::tls;
 
 /// Bytes of an unknown protocol in which a ClientHello or a request may still begin a segment (STARTTLS, proxies).
-const UNKNOWN_BYTES_MAX: usize = 16 * 1024;
+const UNKNOWN_BYTES_MAX: u32 = 16 * 1024;
 
 /// Which party a stream's bytes go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +57,16 @@ pub(crate) enum Reader {
     /// Nothing known yet.
     Unknown {
         /// Bytes passed over so far.
-        passed: usize,
+        passed: u32,
+        /// Bytes that were too few to tell; what comes after them may be a protocol's beginning too.
+        waiting: u32,
     },
     /// DNS over TCP, told by its port: the first bytes are a length, unless another protocol hides there.
     Dns {
         /// Nothing was read yet.
         fresh: bool,
     },
-    Tls(tls::HelloReader),
+    Tls(Box<tls::Records>),
     Http(http::RequestReader),
     Smtp(Box<smtp::Client>),
     Replies(Replies),
@@ -80,7 +82,7 @@ pub(crate) enum Reader {
 
 impl Default for Reader {
     fn default() -> Self {
-        Self::Unknown { passed: 0 }
+        Self::Unknown { passed: 0, waiting: 0 }
     }
 }
 
@@ -92,11 +94,12 @@ pub(crate) enum Speaks {
 }
 
 fn speaks(part: &Part<'_>) -> Speaks {
-    match part.bytes {
-        [0x16, 0x03, _, _, _, 0x01, ..] => return Speaks::Known(Reader::Tls(tls::HelloReader::default())),
-        [0x16, 0x03, _, _, _, ..] => return Speaks::Known(Reader::Done),
-        [0x16] | [0x16, 0x03] | [0x16, 0x03, _] | [0x16, 0x03, _, _] => return Speaks::NeedMore,
-        _ => {}
+    match tls::begins_handshake(part.bytes) {
+        Some(true) => return Speaks::Known(Reader::Tls(Box::default())),
+        // Encrypted, or nothing that anybody sends in clear.
+        Some(false) if part.bytes.starts_with(&[0x16, 0x03]) => return Speaks::Known(Reader::Done),
+        Some(false) => {}
+        None => return Speaks::NeedMore,
     }
     if part.bytes.starts_with(b"HTTP/1.") {
         return Speaks::Known(Reader::Done);
@@ -125,6 +128,7 @@ impl Reader {
     /// Bytes it keeps beside its own size.
     pub fn held(&self) -> usize {
         match self {
+            Self::Tls(records) => records.held(),
             Self::Smtp(client) => client.held(),
             Self::Pop3(server) => server.held(),
             Self::Imap(server) => server.held(),
@@ -146,18 +150,27 @@ impl Reader {
                 *fresh = *fresh && step == Step::Consumed(0);
                 step
             }
-            Self::Unknown { passed } => match speaks(&part) {
+            Self::Unknown { passed, waiting } => match speaks(&part) {
                 Speaks::Known(reader) => {
                     *self = reader;
                     self.read(part, sink)
                 }
-                Speaks::NeedMore => Step::Consumed(0),
+                Speaks::NeedMore => {
+                    *waiting = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX);
+                    Step::Consumed(0)
+                }
+                Speaks::Other if let Some(length) = tls::old_hello(part.bytes) => Step::Skip(length as u64),
                 Speaks::Other => {
-                    *passed += part.bytes.len();
-                    if *passed > UNKNOWN_BYTES_MAX { Step::Done } else { Step::Consumed(part.bytes.len()) }
+                    // What waited began elsewhere than what came now: each may be a protocol's beginning.
+                    let length = match std::mem::take(waiting) {
+                        0 => part.bytes.len(),
+                        waited => part.bytes.len().min(usize::try_from(waited).unwrap_or(usize::MAX)),
+                    };
+                    *passed = passed.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+                    if *passed > UNKNOWN_BYTES_MAX { Step::Done } else { Step::Consumed(length) }
                 }
             },
-            Self::Tls(hello) => hello.read(part.bytes, sink),
+            Self::Tls(records) => records.read(part.bytes, sink),
             Self::Http(request) => request.read(part.bytes, sink),
             Self::Smtp(client) => client.read(part, sink),
             Self::Replies(replies) => replies.read(part, sink),
@@ -173,9 +186,9 @@ impl Reader {
     /// Bytes are missing after `part`, which may be empty: says what can be said from it, and gets ready to resume.
     pub fn gap(&mut self, part: &Part<'_>, sink: &mut Sink<'_>) {
         match self {
-            Self::Tls(hello) => {
-                hello.read_partial(part.bytes, sink);
-                *self = Self::Done;
+            Self::Tls(records) => {
+                records.gap(sink);
+                *self = Self::default();
             }
             Self::Http(request) => {
                 request.read_partial(part.bytes, sink);
@@ -196,7 +209,8 @@ impl Reader {
             }
             // Where the next message begins is not known.
             Self::Smb(_) | Self::Rdp(_) => *self = Self::Done,
-            Self::Unknown { .. } | Self::Done => {}
+            Self::Unknown { waiting, .. } => *waiting = 0,
+            Self::Done => {}
         }
     }
 }

@@ -1,163 +1,145 @@
-//! TLS ClientHello: the server name. The hello may be spread over several records and segments.
+//! TLS in clear: ClientHellos and, before TLS 1.3, certificates, in either direction and over any number of records.
 
-use std::net::IpAddr;
+mod certificate;
+mod fingerprint;
+mod handshake;
+mod hello;
 
-use protocol::SeenIn;
+pub(crate) use handshake::{Messages, Progress, message, read_cut_hello};
+pub(crate) use hello::{Carrier, sight_server_name};
 
 use crate::reader::Step;
-use crate::sighting::{Seen, Sighting, Sink};
+use crate::sighting::Sink;
 
-/// How often an unfinished hello is looked into; a name that is in it is reported before the hello is whole.
-const ATTEMPTS_MAX: u8 = 16;
+/// A record's type, version and length.
+const HEADER: usize = 5;
+/// RFC 5246 §6.2.3: 2^14 bytes and what encryption may add.
+const RECORD_BYTES_MAX: usize = (1 << 14) + 2048;
+/// Data that a client may send before the handshake is over (RFC 8446 §4.2.10) while a second hello may still come.
+const EARLY_DATA_BYTES_MAX: usize = 64 * 1024;
 
-/// Reads records until the ClientHello is whole.
-#[derive(Default)]
-pub(crate) struct HelloReader {
-    attempts: u8,
-    name_seen: bool,
+/// Types of records (RFC 8446 §5.1, RFC 6520 §3).
+pub(crate) mod record {
+    pub const CHANGE_CIPHER_SPEC: u8 = 20;
+    pub const ALERT: u8 = 21;
+    pub const HANDSHAKE: u8 = 22;
+    pub const APPLICATION_DATA: u8 = 23;
+    pub const HEARTBEAT: u8 = 24;
 }
 
-impl HelloReader {
-    /// `bytes` begin with the first record.
+/// Reads the records of one direction as long as they are in clear.
+#[derive(Default)]
+pub(crate) struct Records {
+    /// Bytes of the record in progress that are still to come.
+    left: usize,
+    messages: Messages,
+    /// A ChangeCipherSpec went by: what follows is encrypted, unless a second hello answers a HelloRetryRequest.
+    changed: bool,
+    early_data: usize,
+}
+
+/// Whether a handshake begins here; `None` when that takes more bytes to tell.
+pub(crate) fn begins_handshake(bytes: &[u8]) -> Option<bool> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        let begin: [u8; 2] = [record::HANDSHAKE, 3];
+        let both = begin.len().min(bytes.len());
+        return (begin.get(..both) != bytes.get(..both)).then_some(false);
+    };
+    let [record::HANDSHAKE, 3, 0..=4, ..] = header else { return Some(false) };
+    let length = record_length(*header);
+    if length == 0 || length > RECORD_BYTES_MAX {
+        return Some(false);
+    }
+    rest.first().map(|kind| message::is_known(*kind))
+}
+
+/// The length of a hello as SSL 2.0 framed it, for SSL 3.0 and TLS (RFC 5246 Appendix E.2), when one begins here.
+pub(crate) fn old_hello(bytes: &[u8]) -> Option<usize> {
+    let [high, low, 1, 3, 0..=3, fields @ ..] = bytes else { return None };
+    let (fields, _) = fields.split_first_chunk::<6>()?;
+    let [a, b, c, d, e, f] = *fields;
+    let [ciphers, session, challenge] = [[a, b], [c, d], [e, f]].map(u16::from_be_bytes);
+    let length = u16::from_be_bytes([high & 0x7f, *low]);
+    let consistent = high & 0x80 != 0
+        && ciphers > 0
+        && ciphers % 3 == 0
+        && [0, 16].contains(&session)
+        && (16..=32).contains(&challenge)
+        && ciphers.checked_add(9 + session + challenge) == Some(length);
+    consistent.then(|| usize::from(length) + 2)
+}
+
+fn record_length([_, _, _, high, low]: [u8; HEADER]) -> usize {
+    usize::from(u16::from_be_bytes([high, low]))
+}
+
+impl Records {
+    /// Bytes kept.
+    pub fn held(&self) -> usize {
+        size_of::<Self>() + self.messages.held()
+    }
+
+    /// `bytes` begin with a record, or go on in one.
     pub fn read(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Step {
-        let Some(handshake) = Handshake::of_records(bytes) else {
+        if self.left == 0 {
+            return self.begin_record(bytes, sink);
+        }
+        let fragment = bytes.get(..self.left).unwrap_or(bytes);
+        self.left -= fragment.len();
+        match self.messages.read(fragment, sink) {
+            Progress::More => Step::Consumed(fragment.len()),
+            Progress::Over => Step::Done,
+        }
+    }
+
+    fn begin_record(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Step {
+        let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Step::Consumed(0) };
+        let length = record_length(*header);
+        let [kind, major, ..] = *header;
+        if major != 3 || length > RECORD_BYTES_MAX {
             sink.counters.tls_malformed += 1;
             return Step::Done;
-        };
-        if handshake.whole {
-            sink.counters.tls_hellos += 1;
-            self.look_into(&handshake.hello, sink);
-            return Step::Done;
         }
-        if self.attempts < ATTEMPTS_MAX {
-            self.attempts += 1;
-            self.look_into(&handshake.hello, sink);
-        }
-        Step::Consumed(0)
-    }
-
-    /// The rest will not come.
-    pub fn read_partial(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
-        sink.counters.tls_malformed += 1;
-        if let Some(handshake) = Handshake::of_records(bytes) {
-            self.look_into(&handshake.hello, sink);
-        }
-    }
-
-    fn look_into(&mut self, hello: &[u8], sink: &mut Sink<'_>) {
-        if self.name_seen {
-            return;
-        }
-        if let Some(name) = server_name(hello) {
-            self.name_seen = true;
-            sight_server_name(name, SeenIn::TlsSni, sink);
-        }
-    }
-}
-
-/// Reports a server name; some clients put an address there, against RFC 6066 §3.
-pub(crate) fn sight_server_name(name: &[u8], seen_in: SeenIn, sink: &mut Sink<'_>) {
-    let text = std::str::from_utf8(name).unwrap_or_default();
-    let seen = match text.parse::<IpAddr>() {
-        Ok(address) => Seen::Ip(address),
-        Err(_) => Seen::WireName(name),
-    };
-    sink.sight(Sighting::new(seen, seen_in, name));
-}
-
-/// The handshake bytes of consecutive records, the first message being a ClientHello.
-struct Handshake<'a> {
-    hello: std::borrow::Cow<'a, [u8]>,
-    whole: bool,
-}
-
-impl<'a> Handshake<'a> {
-    /// `None` when the records are no handshake or the message is no ClientHello.
-    fn of_records(mut bytes: &'a [u8]) -> Option<Self> {
-        let mut joined = std::borrow::Cow::Borrowed(&[][..]);
-        while let Some((header, rest)) = bytes.split_first_chunk::<5>() {
-            let [kind, major, _, high, low] = *header;
-            if kind != 0x16 || major != 3 {
-                break; // the hello is cut, or another record stands in between
-            }
-            let length = usize::from(u16::from_be_bytes([high, low]));
-            let (fragment, rest) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            if joined.is_empty() {
-                joined = std::borrow::Cow::Borrowed(fragment);
-            } else {
-                joined.to_mut().extend_from_slice(fragment);
-            }
-            bytes = rest;
-            if let Some(whole) = message_length(&joined)?.filter(|whole| *whole <= joined.len()) {
-                match &mut joined {
-                    std::borrow::Cow::Borrowed(part) => *part = part.get(..whole)?,
-                    std::borrow::Cow::Owned(part) => part.truncate(whole),
+        match kind {
+            record::HANDSHAKE => {
+                if self.changed {
+                    let Some(hello) = rest.first_chunk::<6>() else { return Step::Consumed(0) };
+                    let [message::CLIENT_HELLO, 0, _, _, 3, 0..=4] = *hello else { return Step::Done };
+                    self.changed = false;
                 }
-                return Some(Self { hello: joined, whole: true });
+                self.left = length;
+                Step::Consumed(HEADER)
+            }
+            record::CHANGE_CIPHER_SPEC => {
+                self.changed = true;
+                skip(length)
+            }
+            record::ALERT | record::HEARTBEAT => skip(length),
+            record::APPLICATION_DATA
+                if self.messages.early_data && self.early_data < EARLY_DATA_BYTES_MAX =>
+            {
+                self.early_data += HEADER + length;
+                skip(length)
+            }
+            record::APPLICATION_DATA => Step::Done,
+            _ => {
+                sink.counters.tls_malformed += 1;
+                Step::Done
             }
         }
-        Some(Self { hello: joined, whole: false })
+    }
+
+    /// Bytes are missing after those read so far.
+    pub fn gap(&mut self, sink: &mut Sink<'_>) {
+        self.messages.end(sink);
     }
 }
 
-/// Length of the ClientHello with its header (RFC 8446 §4); the outer `None` when it is another message.
-#[expect(clippy::option_option, reason = "another message, not yet known, known")]
-fn message_length(handshake: &[u8]) -> Option<Option<usize>> {
-    match handshake {
-        [1, high, mid, low, ..] => {
-            let length = u32::from_be_bytes([0, *high, *mid, *low]);
-            Some(usize::try_from(length).ok().map(|length| length + 4))
-        }
-        [1, ..] | [] => Some(None),
-        _ => None,
-    }
+/// Past a record with this length.
+fn skip(length: usize) -> Step {
+    Step::Skip((HEADER + length) as u64)
 }
 
-/// The host name in a ClientHello message, header included, which may be cut at any byte.
-pub(crate) fn server_name(hello: &[u8]) -> Option<&[u8]> {
-    let mut at = Cut(hello.get(4 + 2 + 32..)?); // header, version, random
-    at.vector8()?; // session
-    at.vector16()?; // cipher suites
-    at.vector8()?; // compression methods
-    let declared = usize::from(at.number16()?);
-    let mut extensions = Cut(at.0.get(..declared).unwrap_or(at.0));
-    loop {
-        let kind = extensions.number16()?;
-        if kind != 0 {
-            extensions.vector16()?;
-            continue;
-        }
-        // RFC 6066 §3: a list of names, each with a type; 0 is a host name. A cut list may still hold it whole.
-        let declared = usize::from(extensions.number16()?);
-        let mut list = Cut(extensions.0.get(..declared).unwrap_or(extensions.0));
-        list.number16()?;
-        let [0, ..] = list.0 else { return None };
-        list.0 = list.0.get(1..)?;
-        return list.vector16().filter(|name| !name.is_empty());
-    }
-}
-
-/// Bytes that may end before their lengths say so.
-struct Cut<'a>(&'a [u8]);
-
-impl<'a> Cut<'a> {
-    fn number16(&mut self) -> Option<u16> {
-        let (number, rest) = self.0.split_first_chunk::<2>()?;
-        self.0 = rest;
-        Some(u16::from_be_bytes(*number))
-    }
-
-    fn vector8(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.0.split_first()?;
-        let (vector, rest) = rest.split_at_checked(usize::from(*length))?;
-        self.0 = rest;
-        Some(vector)
-    }
-
-    fn vector16(&mut self) -> Option<&'a [u8]> {
-        let length = usize::from(self.number16()?);
-        let (vector, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(vector)
-    }
-}
+#[cfg(test)]
+#[path = "tls/tls_tests.rs"]
+mod tests;

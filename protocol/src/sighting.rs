@@ -59,6 +59,10 @@ seen_in! {
     TlsCert = "tls.cert",
     /// Subject alternative name of a certificate sent in clear.
     TlsCertName = "tls.cert_name",
+    /// Certificate sent in clear over DTLS; those of calls are made for the call.
+    DtlsCert = "dtls.cert",
+    /// Subject alternative name of a certificate sent in clear over DTLS.
+    DtlsCertName = "dtls.cert_name",
     /// Server name in a QUIC Initial.
     QuicSni = "quic.sni",
     /// JA3 of a QUIC Initial.
