@@ -1,5 +1,7 @@
 //! Packets taken apart in every way, and what the detector says of them.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::made::{dns_question, udp};
 use crate::{Detector, DetectorConfig, Link};
@@ -237,4 +239,47 @@ fn tunnels_inside_fragments_are_opened() {
         packets.push(packet);
     }
     check(&packets, &["203.0.113.5:0", "203.0.113.5:53", NAME]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn however_it_is_cut_and_mixed_a_packet_gives_the_same(
+        sizes in prop::collection::vec(1usize..5, 12), turns in prop::collection::vec(any::<usize>(), 12), is_v6 in any::<bool>(),
+    ) {
+        let (make, expected) = if is_v6 { (v6 as Make, WHOLE_V6) } else { (v4 as Make, WHOLE_V4) };
+        let whole = datagram();
+        let (mut packets, mut from) = (Vec::new(), 0);
+        for size in sizes {
+            let end = (from + size * 8).min(whole.len());
+            packets.push(make(from, end < whole.len(), &whole[from..end]));
+            from = end;
+            if end == whole.len() {
+                break;
+            }
+        }
+        if from < whole.len() {
+            packets.push(make(from, false, &whole[from..]));
+        }
+        for turn in turns {
+            let (one, other) = (turn % packets.len(), (turn >> 8) % packets.len());
+            packets.swap(one, other);
+        }
+        check(&packets, &expected);
+    }
+
+    #[test]
+    fn any_fragments_end_within_their_memory(
+        pieces in prop::collection::vec((0usize..40, any::<bool>(), 0usize..60, 0u8..3, any::<bool>()), 1..60),
+    ) {
+        let mut detector = detector();
+        for (offset, more, length, id, is_v6) in pieces {
+            let mut packet = if is_v6 { v6(offset * 8, more, &[7; 60][..length]) } else { v4(offset * 8, more, &[7; 60][..length]) };
+            packet[if is_v6 { 47 } else { 5 }] = id;
+            detector.handle_frame(at(0), Link::RawIp, &packet);
+        }
+        detector.finish(at(1));
+        prop_assert_eq!(detector.held(), 0);
+    }
 }

@@ -9,8 +9,32 @@ use crate::made::{Side, client_hello, dns_answer, seen_by, tls_records, udp};
 use crate::reader::Towards;
 use crate::{Detector, DetectorConfig, Line, Link, Matcher, dns, dtls, quic, tls};
 
-const LINKS: [Link; 6] =
-    [Link::Ethernet, Link::CookedV1, Link::CookedV2, Link::RawIp, Link::Loopback, Link::Ppp];
+const LINKS: [Link; 22] = [
+    Link::Ethernet,
+    Link::CookedV1,
+    Link::CookedV2,
+    Link::RawIp,
+    Link::Loopback,
+    Link::Ppp,
+    Link::PppWithDirection,
+    Link::Pppoe,
+    Link::CiscoHdlc,
+    Link::FrameRelay,
+    Link::Wireless,
+    Link::Radiotap,
+    Link::Prism,
+    Link::Ppi,
+    Link::Infiniband,
+    Link::Fddi,
+    Link::TokenRing,
+    Link::Llc,
+    Link::SunAtm,
+    Link::Mpls,
+    Link::Nflog,
+    Link::Slip,
+];
+const TUNNEL_PORTS: [u16; 17] =
+    [53, 443, 1701, 2152, 3544, 4341, 4789, 4790, 5072, 5247, 5353, 5355, 6081, 6343, 6635, 8472, 37008];
 const HOST: ([u8; 4], u16) = ([10, 0, 0, 5], 40_000);
 
 fn at(micros: i64) -> Timestamp {
@@ -76,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn datagrams_of_tunnels_and_quic(port in prop::sample::select(&[53u16, 443, 2152, 3544, 4789, 6081][..]), payload in bytes(300)) {
+    fn datagrams_of_tunnels_and_quic(port in prop::sample::select(&TUNNEL_PORTS[..]), payload in bytes(300)) {
         run(&[(Link::Ethernet, udp(HOST, ([203, 0, 113, 5], port), &payload))]);
     }
 
