@@ -71,9 +71,8 @@ enum Layer {
     Ppp,
     /// RFC 8300.
     Nsh,
-    Wireless,
-    /// The header is padded to four bytes.
-    WirelessPadded,
+    /// 802.11.
+    Wireless(wireless::Form),
     /// IPv4 or IPv6, as the packet's own version says.
     Ip,
     /// An sFlow datagram.

@@ -21,15 +21,13 @@ pub(super) fn peel(mut layer: Layer, mut bytes: &[u8]) -> Peeled<'_> {
             Layer::Llc => peel_llc(bytes),
             Layer::Snap => peel_snap(bytes),
             Layer::Nsh => peel_nsh(bytes),
-            Layer::Wireless | Layer::WirelessPadded => {
-                match wireless::carried(bytes, layer == Layer::WirelessPadded) {
-                    Some(Carried::Llc(llc)) => Some((Layer::Llc, llc)),
-                    Some(Carried::Aggregate(frames)) => return Peeled::Beside(Beside::Radio(frames)),
-                    Some(Carried::Encrypted) => return Peeled::Encrypted,
-                    Some(Carried::Nothing) => return Peeled::NotIp,
-                    None => None,
-                }
-            }
+            Layer::Wireless(form) => match wireless::carried(bytes, form) {
+                Some(Carried::Llc(llc)) => Some((Layer::Llc, llc)),
+                Some(Carried::Aggregate(frames)) => return Peeled::Beside(Beside::Radio(frames)),
+                Some(Carried::Encrypted) => return Peeled::Encrypted,
+                Some(Carried::Nothing) => return Peeled::NotIp,
+                None => None,
+            },
             Layer::EtherType(0x88e5) => match peel_macsec(bytes) {
                 Some(None) => return Peeled::Encrypted,
                 Some(inside) => inside,
@@ -53,6 +51,10 @@ fn peel_type(ether_type: u16, bytes: &[u8]) -> Option<(Layer, &[u8])> {
         0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => tag(4),
         // VN-Tag (IEEE 802.1BR's forerunner), and the redundancy tag of HSR (IEC 62439-3 §5.7).
         0x8926 | 0x892f => tag(6),
+        // E-Tag (IEEE 802.1BR §7.5).
+        0x893f => tag(8),
+        // FabricPath: a tag of two bytes, then the frame that came in.
+        0x8903 => bytes.get(2..).map(|rest| (Layer::Ethernet, rest)),
         // 802.1ah: the service tag, then the customer's Ethernet header.
         0x88e7 => bytes.get(4..).map(|rest| (Layer::Ethernet, rest)),
         // TRILL (RFC 6325 §3.2): options counted in words, in five bits across two bytes.

@@ -83,6 +83,7 @@ fn tags_are_peeled() {
         &[0x88, 0x64, 0x11, 0, 0, 1, 0, 50, 0, 0x21],
         &[0, 50, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0],
         &[0x89, 0x26, 0, 0, 0, 0, 8, 0],
+        &[0x89, 0x3f, 0, 0, 0, 0, 0, 0, 8, 0],
     ] {
         check(Link::Ethernet, &with(&[&macs, tags].concat()), &[SEEN]);
     }
@@ -168,6 +169,7 @@ fn what_needs_keys_is_counted() {
 fn frames_inside_frames_are_read() {
     let behind = |type_and_tag: &[u8]| [&[1; 12][..], type_and_tag, &ethernet()].concat();
     check(Link::Ethernet, &behind(&[0x88, 0xe7, 0, 0, 0, 7]), &[SEEN]); // provider backbone
+    check(Link::Ethernet, &behind(&[0x89, 3, 0, 0x40]), &[SEEN]); // FabricPath
     check(Link::Ethernet, &behind(&[0x22, 0xf3, 0, 0x40, 0, 1, 0, 2, 9, 9, 9, 9]), &[SEEN]); // TRILL with options
     check(Link::Ethernet, &behind(&[0x89, 0x4f, 0x0f, 2, 1, 3, 0, 0, 0, 0]), &[SEEN]); // service chain
     check(Link::Ethernet, &behind(&[0x88, 0x47, 0, 1, 1, 64, 0, 0, 0, 0]), &[SEEN]); // pseudowire
@@ -193,6 +195,7 @@ fn tunnels_in_datagrams_give_the_packet_inside() {
         (5072, with(&[&[0x42, 0x52, 0x11, 4][..], &[7; 40]].concat())),
         (5247, framed(&[0, 0x10, 2, 0, 0, 0, 0, 0])),
         (5247, [&[0, 0x10, 3, 0, 0, 0, 0, 0][..], &radio(0x08, 1, &with(&SNAP))].concat()),
+        (5247, [&[0, 0x10, 3, 0, 0, 0, 0, 0][..], &radio(1, 0x08, &with(&SNAP))].concat()),
     ] {
         let frame = udp(([192, 0, 2, 1], 40_000), ([198, 51, 100, 1], port), &payload);
         assert_eq!(packets(Link::Ethernet, &frame).last().map(String::as_str), Some(SEEN), "{port}");
@@ -238,6 +241,11 @@ fn tunnels_give_both_packets() {
     check(Link::RawIp, &outer(115, &[0, 0, 0, 0, 0xc8, 3, 0, 12]), &[other]);
     check(Link::RawIp, &outer(47, &with(&[0x20, 0, 8, 0, 0, 0, 0, 9])), &[other, SEEN]);
     check(Link::RawIp, &outer(47, &[&[0, 0, 0x65, 0x58][..], &ethernet()].concat()), &[other, SEEN]);
+    check(
+        Link::RawIp,
+        &outer(47, &[&[0, 0, 0x82, 0x10][..], &radio(0x08, 1, &with(&SNAP))].concat()),
+        &[other, SEEN],
+    );
     let vxlan = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet()].concat();
     let geneve = [&[1, 0, 0x65, 0x58, 0, 0, 7, 0, 9, 9, 9, 9][..], &ethernet()].concat();
     let gtp = with(&[0x32, 255, 0, 31, 0, 0, 0, 1, 0, 1, 0, 0]);

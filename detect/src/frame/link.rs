@@ -1,6 +1,7 @@
 //! How frames of a capture begin, and what stands behind the link header.
 
-use super::{Layer, be16, wireless};
+use super::wireless::{self, Form};
+use super::{Layer, be16};
 
 /// How frames of a capture begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub(super) fn peel(link: Link, frame: &[u8]) -> Option<(Layer, &[u8])> {
         Link::Pppoe => Some((Layer::EtherType(0x8864), frame)),
         Link::Llc => Some((Layer::Llc, frame)),
         Link::Mpls => Some((Layer::EtherType(0x8847), frame)),
-        Link::Wireless => Some((Layer::Wireless, frame)),
+        Link::Wireless => Some((Layer::Wireless(Form::Plain), frame)),
         Link::Radiotap => wireless::radiotap(frame),
         Link::Prism => wireless::prism(frame),
         Link::Ppi => ppi(frame),

@@ -3,6 +3,7 @@
 use etherparse::{IpNumber, ip_number};
 
 use super::ethernet::{looks_like_ethernet, looks_like_ip};
+use super::wireless::Form;
 use super::{Layer, be16, sflow};
 
 /// What an IP packet of this protocol carries, when that is a packet.
@@ -61,6 +62,8 @@ fn gre(bytes: &[u8]) -> Option<(Layer, &[u8])> {
             let optional = usize::from(rest.get(11)? & 1) * 8;
             Some((Layer::Ethernet, rest.get(12 + optional..)?))
         }
+        // Radio frames on their way from an access point to its controller.
+        0x8200..=0x82f0 if protocol & 0x0f == 0 => Some((Layer::Wireless(Form::Plain), rest)),
         // Redirected to a cache; the second version has four bytes of its own before the packet.
         0x883e if rest.first()? >> 4 == 4 => Some((Layer::Ip, rest)),
         0x883e => ip_inside(rest.get(4..)?),
@@ -135,7 +138,7 @@ fn tzsp(payload: &[u8]) -> Option<(Layer, &[u8])> {
     let ([1, 0 | 1, 0, carries], mut rest) = payload.split_first_chunk::<4>()? else { return None };
     let layer = match carries {
         1 => Layer::Ethernet,
-        18 => Layer::Wireless,
+        18 => Layer::Wireless(Form::Plain),
         _ => return None,
     };
     loop {
@@ -168,7 +171,11 @@ fn capwap(payload: &[u8]) -> Option<(Layer, &[u8])> {
     let rest = payload.get(usize::from(length >> 3) * 4..)?;
     match (is_radio, is_fragment) {
         (_, true) => None,
-        (true, _) => Some((Layer::Wireless, rest)),
+        (true, _) => {
+            let is_data = |at: usize| rest.get(at).is_some_and(|byte| byte & 0x0f == 0x08);
+            let form = if !is_data(0) && is_data(1) { Form::Swapped } else { Form::Plain };
+            Some((Layer::Wireless(form), rest))
+        }
         (false, _) => looks_like_ethernet(rest).then_some((Layer::Ethernet, rest)),
     }
 }

@@ -2,6 +2,16 @@
 
 use super::{Layer, be16};
 
+/// How a radio frame's header was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    /// With padding to four bytes.
+    Padded,
+    /// With the two bytes of its frame control in the wrong order, as some access points have them in CAPWAP.
+    Swapped,
+}
+
 /// What a radio frame carries.
 pub(super) enum Carried<'a> {
     /// An LLC frame.
@@ -19,7 +29,7 @@ pub(super) fn radiotap(frame: &[u8]) -> Option<(Layer, &[u8])> {
     let [_, _, low, high, present @ ..] = *frame.first_chunk::<8>()?;
     let rest = frame.get(usize::from(u16::from_le_bytes([low, high]))..)?;
     let padded = radiotap_flags(frame, u32::from_le_bytes(present)).is_some_and(|flags| flags & 0x20 != 0);
-    Some((if padded { Layer::WirelessPadded } else { Layer::Wireless }, rest))
+    Some((Layer::Wireless(if padded { Form::Padded } else { Form::Plain }), rest))
 }
 
 /// The flags stand behind all words of presence bits, and behind a timer of eight bytes when there is one.
@@ -39,13 +49,15 @@ pub(super) fn prism(frame: &[u8]) -> Option<(Layer, &[u8])> {
     let [a, b, _, _, length @ ..] = *frame.first_chunk::<8>()?;
     let (big, little) = (u32::from_be_bytes(length), u32::from_le_bytes(length));
     let length = if (a, b) == (0x80, 0x21) { big } else { big.min(little) };
-    frame.get(usize::try_from(length).ok()?..).map(|rest| (Layer::Wireless, rest))
+    frame.get(usize::try_from(length).ok()?..).map(|rest| (Layer::Wireless(Form::Plain), rest))
 }
 
 /// IEEE 802.11-2020 §9.2.4 and §9.3.2: two addresses more between access points, quality of service, and the
 /// control field of high throughput when the order bit is set.
-pub(super) fn carried(frame: &[u8], padded: bool) -> Option<Carried<'_>> {
-    let (kind, flags) = (*frame.first()?, *frame.get(1)?);
+pub(super) fn carried(frame: &[u8], form: Form) -> Option<Carried<'_>> {
+    let (kind, flags) = match (form, frame.first_chunk::<2>()?) {
+        (Form::Swapped, [flags, kind]) | (_, [kind, flags]) => (*kind, *flags),
+    };
     let (is_data, has_quality, is_null) = (kind & 0x0f == 0x08, kind & 0x80 != 0, kind & 0x40 != 0);
     if !is_data || is_null {
         return Some(Carried::Nothing);
@@ -56,7 +68,7 @@ pub(super) fn carried(frame: &[u8], padded: bool) -> Option<Carried<'_>> {
         aggregate = frame.get(header)? & 0x80 != 0;
         header += if flags & 0x80 != 0 { 6 } else { 2 };
     }
-    if padded {
+    if form == Form::Padded {
         header = header.next_multiple_of(4);
     }
     let body = frame.get(header..)?;
