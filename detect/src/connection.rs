@@ -38,16 +38,19 @@ impl Connection {
             sink.counters.streams_refused += 1;
             stream.give_up();
         }
+        self.talk.room = room;
         let sequence = if tcp.syn { tcp.sequence.wrapping_add(1) } else { tcp.sequence };
         let segment = Segment { sequence, bytes: tcp.payload, cut: tcp.cut };
         stream.push(&segment, (towards, &mut self.talk), sink);
     }
 
     /// The connection ended: what waits for missing segments will wait in vain.
-    pub fn end(&mut self, sink: &mut Sink<'_>) {
-        for (stream, way) in [(&mut self.up, Way::Up), (&mut self.down, Way::Down)] {
+    /// `closed`: which ends, up and down, said that they had sent all.
+    pub fn end(&mut self, closed: [bool; 2], sink: &mut Sink<'_>) {
+        let streams = [(&mut self.up, Way::Up), (&mut self.down, Way::Down)];
+        for ((stream, way), closed) in streams.into_iter().zip(closed) {
             let towards = if way == self.began { Towards::Server } else { Towards::Client };
-            stream.end((towards, &mut self.talk), sink);
+            stream.end((towards, &mut self.talk), closed, sink);
         }
     }
 }

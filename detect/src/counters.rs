@@ -93,8 +93,28 @@ counters! {
     quic_malformed,
     /// HTTP requests.
     http_requests,
-    /// HTTP requests that could not be read.
+    /// HTTP heads that could not be read, and places where a message should begin and none does.
     http_malformed,
+    /// HTTP heads longer than is kept: what their first part says was read.
+    http_heads_long,
+    /// HTTP messages whose fields leave open where their body ends, as request smuggling has it.
+    http_framing_odd,
+    /// Streams given up because no HTTP message was found again after damage.
+    http_given_up,
+    /// HTTP responses looked at.
+    http_responses,
+    /// Bodies hashed.
+    http_bodies,
+    /// Bodies not hashed because they are too long.
+    http_bodies_too_long,
+    /// Bodies not hashed because they are one part of something (206).
+    http_bodies_partial,
+    /// Bodies not hashed because bytes are missing or cannot be unpacked.
+    http_bodies_broken,
+    /// Bodies not hashed because streams held too much already.
+    http_bodies_refused,
+    /// Bodies not hashed because they grow out of measure when unpacked.
+    http_bombs,
     /// Messages read in SMTP, POP3 and IMAP.
     mail_messages,
     /// Header fields of messages longer than is read.

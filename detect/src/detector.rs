@@ -414,13 +414,14 @@ fn read_rest(
     if matches!(interest, Interest::Nothing | Interest::Fresh) {
         return;
     }
+    let closed = entry.closed();
     let (traffic, place, notes) = (entry.traffic(None), entry.place(), entry.notes);
     let mut scene = Scene { at, place, known: &mut entry.known, traffic: Some(traffic) };
     let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
     let mut sink = Sink::new(counters, wants, &mut sight);
     sink.notes = notes;
     match interest {
-        Interest::Tcp(connection) => connection.end(&mut sink),
+        Interest::Tcp(connection) => connection.end(closed, &mut sink),
         Interest::Udp(datagrams) => datagrams.end(&mut sink),
         Interest::Nothing | Interest::Fresh => {}
     }

@@ -139,13 +139,17 @@ fn requests_are_read_one_after_the_other_over_bodies_of_both_kinds() {
     for length in [1460, 7] {
         let mut frames = vec![CLIENT.syn(100)];
         frames.extend(segments(stream, length));
+        let seen = seen(&frames);
+        let heads: Vec<&str> =
+            seen.iter().map(|seen| &**seen).filter(|seen| !seen.starts_with("http.body")).collect();
         assert_eq!(
-            seen(&frames),
+            heads,
             [
                 "http.host a.example",
                 "http.url http://a.example/a",
                 "http.host b.example",
                 "http.url http://b.example:8080/b?u=http://x.example/",
+                "http.host c.example",
                 "http.url http://c.example/c",
                 "http.user_agent evil-bot/1.0",
             ],

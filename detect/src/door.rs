@@ -223,6 +223,9 @@ fn evidence_of(sighting: &Sighting<'_>) -> String {
         SeenIn::HttpHost
         | SeenIn::HttpUrl
         | SeenIn::HttpUserAgent
+        | SeenIn::Http2Host
+        | SeenIn::Http2Url
+        | SeenIn::Http2UserAgent
         | SeenIn::HttpReferer
         | SeenIn::HttpForwarded => evidence(&http::evidence_of(sighting.evidence)),
         _ => evidence(sighting.evidence),

@@ -273,6 +273,11 @@ impl Entry {
         }
     }
 
+    /// Which ends, up and down, said that they had sent all.
+    pub fn closed(&self) -> [bool; 2] {
+        [Way::Up, Way::Down].map(|way| self.state.has(TcpState::FIN, way))
+    }
+
     /// Why it is over, when its own packets say so.
     pub fn own_end(&self) -> Option<FlowEnd> {
         match self.state {

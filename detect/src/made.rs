@@ -45,8 +45,8 @@ pub(crate) fn conversation(parts: &[(Towards, &[u8])], step: usize) -> (Vec<Stri
                 *sequence += u32::try_from(bytes.len()).unwrap();
             }
         }
-        up.end((Towards::Server, &mut talk), sink);
-        down.end((Towards::Client, &mut talk), sink);
+        up.end((Towards::Server, &mut talk), true, sink);
+        down.end((Towards::Client, &mut talk), true, sink);
     })
 }
 

@@ -29,6 +29,10 @@ pub(crate) enum Towards {
 pub(crate) struct Talk {
     /// What a server of mail or files said.
     pub heard: Heard,
+    /// Requests that wait for their response.
+    pub http: http::Exchange,
+    /// Bytes that may be kept more than are, when the segment at hand came.
+    pub room: usize,
 }
 
 /// Bytes of one direction, in order.
@@ -67,7 +71,6 @@ pub(crate) enum Reader {
         fresh: bool,
     },
     Tls(Box<tls::Records>),
-    Http(http::RequestReader),
     Smtp(Box<smtp::Client>),
     Replies(Replies),
     Pop3(Box<pop3::Server>),
@@ -76,6 +79,8 @@ pub(crate) enum Reader {
     Ssh(ssh::SideReader),
     Smb(smb::SideReader),
     Rdp(rdp::SideReader),
+    Http(http::Messages),
+    Http2(Box<http::Frames>),
     /// Nothing more of interest.
     Done,
 }
@@ -101,15 +106,19 @@ fn speaks(part: &Part<'_>) -> Speaks {
         Some(false) => {}
         None => return Speaks::NeedMore,
     }
-    if part.bytes.starts_with(b"HTTP/1.") {
-        return Speaks::Known(Reader::Done);
+    if part.bytes.starts_with(http::PREFACE_LINE) {
+        return Speaks::Known(Reader::Http2(Box::default()));
     }
     match opening::speaks(part.bytes, &part.talk.heard) {
         Speaks::Other => {}
         told => return told,
     }
-    match http::begins_request(part.bytes) {
-        Some(true) => Speaks::Known(Reader::Http(http::RequestReader::default())),
+    let begins = match http::begins_response(part.bytes) {
+        Some(false) => http::begins_request(part.bytes),
+        begins => begins,
+    };
+    match begins {
+        Some(true) => Speaks::Known(Reader::Http(http::Messages::default())),
         Some(false) => Speaks::Other,
         None => Speaks::NeedMore,
     }
@@ -129,6 +138,8 @@ impl Reader {
     pub fn held(&self) -> usize {
         match self {
             Self::Tls(records) => records.held(),
+            Self::Http(messages) => messages.held(),
+            Self::Http2(frames) => frames.held(),
             Self::Smtp(client) => client.held(),
             Self::Pop3(server) => server.held(),
             Self::Imap(server) => server.held(),
@@ -171,7 +182,8 @@ impl Reader {
                 }
             },
             Self::Tls(records) => records.read(part.bytes, sink),
-            Self::Http(request) => request.read(part.bytes, sink),
+            Self::Http(messages) => messages.read(part, sink),
+            Self::Http2(frames) => frames.read(part.bytes, sink),
             Self::Smtp(client) => client.read(part, sink),
             Self::Replies(replies) => replies.read(part, sink),
             Self::Pop3(server) => server.read(part, sink),
@@ -184,23 +196,21 @@ impl Reader {
     }
 
     /// Bytes are missing after `part`, which may be empty: says what can be said from it, and gets ready to resume.
-    pub fn gap(&mut self, part: &Part<'_>, sink: &mut Sink<'_>) {
+    /// Gives how many of the bytes that follow are of no interest, the missing ones among them.
+    pub fn gap(&mut self, part: Part<'_>, sink: &mut Sink<'_>) -> u64 {
         match self {
             Self::Tls(records) => {
                 records.gap(sink);
                 *self = Self::default();
             }
-            Self::Http(request) => {
-                request.read_partial(part.bytes, sink);
-                *self = Self::default();
-            }
+            Self::Http(messages) => return messages.gap(part.bytes, part.talk, sink),
             Self::Smtp(client) => client.gap(sink),
             Self::Pop3(server) => server.gap(sink),
             Self::Imap(server) => server.gap(sink),
             Self::Replies(replies) => replies.gap(),
             Self::Ftp(client) => client.gap(),
             Self::Ssh(side) => {
-                side.read_partial(part, sink);
+                side.read_partial(&part, sink);
                 *self = Self::Done;
             }
             Self::Dns { .. } => {
@@ -208,9 +218,18 @@ impl Reader {
                 *self = Self::Done;
             }
             // Where the next message begins is not known.
-            Self::Smb(_) | Self::Rdp(_) => *self = Self::Done,
+            Self::Http2(_) | Self::Smb(_) | Self::Rdp(_) => *self = Self::Done,
             Self::Unknown { waiting, .. } => *waiting = 0,
             Self::Done => {}
+        }
+        0
+    }
+
+    /// The stream is over after `part`, which may be empty; `closed` when its sender said that all was sent.
+    pub fn end(&mut self, part: Part<'_>, closed: bool, sink: &mut Sink<'_>) {
+        match self {
+            Self::Http(messages) => messages.end(part, closed, sink),
+            _ => _ = self.gap(part, sink),
         }
     }
 }

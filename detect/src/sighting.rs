@@ -97,6 +97,11 @@ pub(crate) struct Wants {
 impl Wants {
     /// What an observer wants.
     pub const ALL: Self = Self { ja3: true, ja4: true, md5: true, sha1: true, sha256: true };
+
+    /// Whether any hash of a content is looked for.
+    pub fn hashes(self) -> bool {
+        self.md5 || self.sha1 || self.sha256
+    }
 }
 
 /// Where a reader's findings go: the counters, and the one door behind which the matcher compares.

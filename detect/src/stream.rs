@@ -95,7 +95,7 @@ impl Stream {
         if !self.early.is_empty() {
             self.drain_early((towards, &mut *talk), sink);
         }
-        if segment.cut && !self.is_done() {
+        if segment.cut && self.skip == 0 && !self.is_done() {
             self.gap((towards, talk), sink);
         }
         if self.is_done() {
@@ -104,13 +104,15 @@ impl Stream {
     }
 
     /// The connection ended: what waits for a missing segment will wait in vain.
-    pub fn end(&mut self, (towards, talk): (Towards, &mut Talk), sink: &mut Sink<'_>) {
+    /// `closed`: its sender said that all was sent.
+    pub fn end(&mut self, (towards, talk): (Towards, &mut Talk), closed: bool, sink: &mut Sink<'_>) {
+        let closed = closed && self.early.is_empty() && self.skip == 0;
         while !self.is_done() && !self.early.is_empty() {
             self.gap((towards, &mut *talk), sink);
             self.drain_early((towards, &mut *talk), sink);
         }
         if !self.is_done() {
-            self.reader.gap(&Part { bytes: &self.head, towards, talk }, sink);
+            self.reader.end(Part { bytes: &self.head, towards, talk }, closed, sink);
         }
         self.give_up();
     }
@@ -158,9 +160,11 @@ impl Stream {
     /// Bytes are missing: the reader says what it can with what it has, then resumes at the first byte kept.
     fn gap(&mut self, (towards, talk): (Towards, &mut Talk), sink: &mut Sink<'_>) {
         sink.counters.stream_gaps += 1;
-        self.reader.gap(&Part { bytes: &self.head, towards, talk }, sink);
+        self.skip = self.reader.gap(Part { bytes: &self.head, towards, talk }, sink);
         self.head = Vec::new();
-        self.skip = 0;
+        if self.skip > 0 {
+            return; // how many bytes are missing does not matter as long as nobody wants them
+        }
         let next = self.next.unwrap_or_default();
         let first = self.early.iter().map(|(sequence, _)| *sequence);
         self.next = first.min_by_key(|sequence| sequence.wrapping_sub(next));
@@ -251,7 +255,7 @@ impl Stream {
         }
         if self.head.len() > HEAD_BYTES_MAX && !self.is_done() {
             sink.counters.heads_too_long += 1;
-            self.reader.gap(&Part { bytes: &self.head, towards, talk }, sink);
+            self.reader.gap(Part { bytes: &self.head, towards, talk }, sink);
             self.reader = Reader::Done;
         }
     }

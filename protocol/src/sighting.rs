@@ -75,7 +75,13 @@ seen_in! {
     HttpUrl = "http.url",
     /// User-Agent header.
     HttpUserAgent = "http.user_agent",
-    /// Body of a response.
+    /// Authority of an HTTP/2 request in clear.
+    Http2Host = "http2.host",
+    /// URL of an HTTP/2 request in clear, made of scheme, authority and path.
+    Http2Url = "http2.url",
+    /// User agent of an HTTP/2 request in clear.
+    Http2UserAgent = "http2.user_agent",
+    /// Body of a request or response.
     HttpBody = "http.body",
     /// Referer header.
     HttpReferer = "http.referer",

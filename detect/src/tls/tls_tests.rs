@@ -18,7 +18,7 @@ fn seen_in_segments<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> Vec<Str
             sequence += u32::try_from(bytes.len()).unwrap();
             assert!(stream.held() < 80 * 1024);
         }
-        stream.end((Towards::Server, &mut talk), sink);
+        stream.end((Towards::Server, &mut talk), true, sink);
     });
     let without_hash = |line: String| match line.split_once(' ') {
         Some((place @ ("tls.ja3" | "tls.ja4" | "tls.cert"), _)) => place.to_owned(),
