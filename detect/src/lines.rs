@@ -77,6 +77,14 @@ pub(crate) fn after_verb<'a>(line: &'a [u8], verb: &[u8]) -> Option<&'a [u8]> {
     (alone && first.eq_ignore_ascii_case(verb)).then(|| rest.trim_ascii())
 }
 
+/// Whether bytes begin with a text; `None` when they are too few to tell.
+pub(crate) fn begins_with(bytes: &[u8], text: &[u8]) -> Option<bool> {
+    if bytes.len() >= text.len() {
+        return Some(bytes.starts_with(text));
+    }
+    if text.starts_with(bytes) { None } else { Some(false) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

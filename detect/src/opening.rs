@@ -1,6 +1,7 @@
 //! Which of the plain-text and login protocols the first bytes of a stream open.
 
 use crate::ftp;
+use crate::lines::begins_with;
 use crate::mail::{imap, pop3, smtp};
 use crate::rdp;
 use crate::reader::{Reader, Speaks};
@@ -15,13 +16,13 @@ pub(crate) fn speaks(bytes: &[u8], heard: &Heard) -> Speaks {
         0 | 0x81 | 0x82 => told(smb::begins(bytes), || Reader::Smb(smb::SideReader::default())),
         3 => told(rdp::begins(bytes), || Reader::Rdp(rdp::SideReader::default())),
         // Telnet negotiates options first (RFC 854); nothing of it is looked for.
-        0xff => told(pop3::begins_with(bytes, &[0xff]).and(bytes.get(1).map(|code| *code >= 0xfb)), || {
-            Reader::Done
-        }),
+        0xff => {
+            told(begins_with(bytes, &[0xff]).and(bytes.get(1).map(|code| *code >= 0xfb)), || Reader::Done)
+        }
         b'2' => {
             let begins = match bytes.get(3) {
                 Some(next) => Some(bytes.starts_with(b"220") && matches!(next, b' ' | b'-')),
-                None => pop3::begins_with(bytes, b"220 "),
+                None => begins_with(bytes, b"220 "),
             };
             told(begins, || Reader::Replies(Replies::default()))
         }
@@ -34,7 +35,7 @@ pub(crate) fn speaks(bytes: &[u8], heard: &Heard) -> Speaks {
 
 fn begins_text(bytes: &[u8], heard: &Heard) -> Speaks {
     for speaks in [
-        told(pop3::begins_with(bytes, b"SSH-"), || Reader::Ssh(ssh::SideReader::default())),
+        told(begins_with(bytes, b"SSH-"), || Reader::Ssh(ssh::SideReader::default())),
         told(smtp::begins(bytes), || Reader::Smtp(Box::default())),
         told(ftp::begins(bytes, heard), || Reader::Ftp(Box::default())),
     ] {

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 
 use protocol::SeenIn;
 
+use crate::lines::begins_with;
 use crate::reader::Step;
 use crate::sighting::{Seen, Sighting, Sink};
 
 /// Longest message that is read; session setups are far shorter.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Longest bundle that is read though something else stands first in it: clients connect before they read.
+const BUNDLE_BYTES_MAX: usize = 2 * 1024;
 /// Longest name that is read.
 const NAME_BYTES_MAX: usize = 512;
 /// Messages bundled in one (MS-SMB2 §3.2.4.1.4).
@@ -29,16 +32,11 @@ pub(crate) struct SideReader {
 /// Whether bytes begin a session; `None` when they are too few to tell.
 pub(crate) fn begins(bytes: &[u8]) -> Option<bool> {
     match bytes {
-        [SESSION_REQUEST, 0, 0, 0x44, 0x20, ..] | [SESSION_RESPONSE, 0, 0, 0] => Some(true),
+        [SESSION_REQUEST, 0, 0, 0x44, 0x20, ..] | [SESSION_RESPONSE, 0, 0, 0, ..] => Some(true),
         [SESSION_REQUEST, 0, 0, 0x44] | [SESSION_REQUEST | SESSION_RESPONSE, 0, 0] => None,
         [SESSION_REQUEST | SESSION_RESPONSE, 0] | [SESSION_REQUEST | SESSION_RESPONSE] => None,
-        [SESSION_MESSAGE, _, _, _, 0xfc..=0xff, b'S', b'M', b'B', ..] => Some(true),
-        [SESSION_MESSAGE, _, _, _, 0xfc..=0xff, rest @ ..] if rest.len() < 3 => {
-            b"SMB".starts_with(rest).then_some(()).map_or(Some(false), |()| None)
-        }
-        [SESSION_MESSAGE] | [SESSION_MESSAGE, _] | [SESSION_MESSAGE, _, _] | [SESSION_MESSAGE, _, _, _] => {
-            None
-        }
+        [SESSION_MESSAGE, _, _, _, 0xfc..=0xff, rest @ ..] => begins_with(rest, b"SMB"),
+        [SESSION_MESSAGE, rest @ ..] if rest.len() < 4 => None,
         _ => Some(false),
     }
 }
@@ -58,14 +56,15 @@ impl SideReader {
             return skip;
         }
         let Some(head) = rest.get(..HEAD_MIN) else { return Step::Consumed(0) };
-        if !is_read(head) {
+        let size_max = read_max(head);
+        if size_max == 0 {
             // Encrypted (MS-SMB2 §2.2.41): so is the rest.
             let encrypted = head.starts_with(b"\xfdSMB");
             self.odd = if has_known_magic(head) { 0 } else { self.odd + 1 };
             return if encrypted || self.odd > 3 { Step::Done } else { skip };
         }
-        if size > MESSAGE_BYTES_MAX {
-            sink.counters.names_malformed += 1;
+        if size > size_max {
+            sink.counters.names_malformed += u64::from(size_max == MESSAGE_BYTES_MAX);
             return skip;
         }
         let Some(message) = rest.get(..size) else { return Step::Consumed(0) };
@@ -81,15 +80,18 @@ fn has_known_magic(head: &[u8]) -> bool {
     matches!(head, [0xfc..=0xff, b'S', b'M', b'B', ..])
 }
 
-/// Whether a message may hold a name: session setups and tree connects, and what is bundled.
-fn is_read(head: &[u8]) -> bool {
-    match head.first_chunk::<4>() {
+/// Up to which size a message may hold a name: session setups and tree connects, and what is bundled.
+fn read_max(head: &[u8]) -> usize {
+    let holds_name = match head.first_chunk::<4>() {
         Some(b"\xffSMB") => matches!(head.get(4), Some(0x73 | 0x75)),
-        Some(b"\xfeSMB") => {
-            let is_bundle = number_at(head, 20, 4).is_some_and(|next| next > 0);
-            is_bundle || matches!(number_at(head, 12, 2), Some(1 | 3))
-        }
-        _ => false,
+        Some(b"\xfeSMB") => matches!(number_at(head, 12, 2), Some(1 | 3)),
+        _ => return 0,
+    };
+    let is_bundle = head.starts_with(b"\xfe") && number_at(head, 20, 4).is_some_and(|next| next > 0);
+    match (holds_name, is_bundle) {
+        (true, _) => MESSAGE_BYTES_MAX,
+        (false, true) => BUNDLE_BYTES_MAX,
+        (false, false) => 0,
     }
 }
 

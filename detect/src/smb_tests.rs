@@ -109,7 +109,10 @@ fn ntlm_says_names_of_hosts_and_never_of_users() {
 #[test]
 fn a_session_over_netbios_is_read() {
     let request = [&[0x81, 0, 0, 0x44, 0x20][..], &[b'C'; 67]].concat();
-    check(&[request, framed(&tree_connect("\\\\a.evil.example\\x"))], &["smb.name a.evil.example"]);
+    let response = vec![0x82, 0, 0, 0];
+    for first in [request, response] {
+        check(&[first, framed(&tree_connect("\\\\a.evil.example\\x"))], &["smb.name a.evil.example"]);
+    }
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Messages that an IMAP server hands out (RFC 9051 §7.5.2): literals of FETCH that hold a message or its header.
 
-use crate::lines::{Lines, Piece};
+use crate::lines::{Lines, Piece, begins_with};
 use crate::mail::message::Message;
-use crate::mail::pop3::begins_with;
 use crate::mail::smtp::TLS_HANDSHAKE;
 use crate::reader::{Part, Step};
 use crate::replies::Greeting;

@@ -1,6 +1,6 @@
 //! Messages that a POP3 server hands out (RFC 1939): after RETR and TOP, up to a line with a dot.
 
-use crate::lines::{Lines, Piece};
+use crate::lines::{Lines, Piece, begins_with};
 use crate::mail::message::Message;
 use crate::mail::smtp::{TLS_HANDSHAKE, unstuffed};
 use crate::reader::{Part, Step};
@@ -27,14 +27,6 @@ enum Phase {
 /// Whether a server greets as POP3 servers do. Other protocols say a bare `+OK`.
 pub(crate) fn begins(bytes: &[u8]) -> Option<bool> {
     begins_with(bytes, b"+OK ")
-}
-
-/// Whether bytes begin with a text; `None` when they are too few to tell.
-pub(crate) fn begins_with(bytes: &[u8], text: &[u8]) -> Option<bool> {
-    if bytes.len() >= text.len() {
-        return Some(bytes.starts_with(text));
-    }
-    if text.starts_with(bytes) { None } else { Some(false) }
 }
 
 impl Server {
