@@ -16,6 +16,7 @@ use vedetta_detect::{Detector, DetectorConfig, Link, Matcher};
 
 const HOST: ([u8; 4], u16) = ([10, 0, 0, 5], 40_000);
 const SERVER: ([u8; 4], u16) = ([203, 0, 113, 5], 443);
+const RESOLVER: ([u8; 4], u16) = ([10, 0, 0, 1], 53);
 
 fn matcher() -> Arc<Matcher> {
     let values =
@@ -52,6 +53,22 @@ fn check(before: &[Vec<u8>], then: &[Vec<u8>]) {
     assert_eq!(detector.counters().frames, (before.len() + 101 * then.len()) as u64);
 }
 
+/// A question for a name, or the answer with an address.
+fn dns(name: &str, answer: Option<[u8; 4]>) -> Vec<u8> {
+    let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend(label.as_bytes());
+    }
+    message.extend([0, 0, 1, 0, 1]);
+    if let Some(address) = answer {
+        (message[2], message[7]) = (0x81, 1);
+        message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        message.extend(address);
+    }
+    message
+}
+
 #[test]
 fn packets_of_a_connection_whose_interesting_bytes_are_over() {
     let server_hello = b"\x16\x03\x03\0\x04\x02\0\0\0\x17\x03\x03\0\x01\0";
@@ -68,6 +85,13 @@ fn packets_of_a_connection_whose_interesting_bytes_are_over() {
 #[test]
 fn acknowledgements() {
     check(&[], &[tcp(HOST, SERVER, 1, &[]), tcp(SERVER, HOST, 1, &[])]);
+}
+
+#[test]
+fn questions_and_answers_that_nobody_looks_for() {
+    let question = udp(HOST, RESOLVER, &dns("www.comune.example", None));
+    let answer = udp(RESOLVER, HOST, &dns("www.comune.example", Some([203, 0, 113, 9])));
+    check(&[], &[question, answer]);
 }
 
 #[test]

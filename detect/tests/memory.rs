@@ -149,6 +149,40 @@ fn a_flood_of_datagrams() {
 }
 
 #[test]
+fn fragments_of_packets_that_never_become_whole() {
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        for number in 0..200_000u32 {
+            sender.fragment(number / 4, (number % 4 * 40) as u16, &[0x5a; 160]);
+        }
+    });
+    assert!(counters.fragments_evicted > 0);
+}
+
+#[test]
+fn the_most_pieces_of_a_packet_that_never_becomes_whole() {
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        for number in 0..300_000u32 {
+            sender.fragment(number / 4000, (number % 4000 * 2) as u16, &[0x5a; 8]);
+        }
+    });
+    assert!(counters.fragments_too_many > 0);
+}
+
+#[test]
+fn letters_that_never_end() {
+    let letter = [&b"MAIL FROM:<a@b.example>\r\nDATA\r\nSubject: "[..], &[b'x'; 1300]].concat();
+    let (counters, _) = check(&config(), &nothing(), |sender| {
+        for from in 0..20_000 {
+            sender.tcp(from, (0, SYN), &[]);
+            sender.tcp(from, (1, ACK), b"EHLO mail.example\r\n");
+            sender.tcp(from, (20, ACK), &letter);
+            sender.tcp(from, (20 + letter.len() as u32, ACK), &letter);
+        }
+    });
+    assert!(counters.streams_refused > 0 || counters.flows_evicted > 0);
+}
+
+#[test]
 fn a_million_connections_with_payload() {
     let (counters, _) = check(&config(), &nothing(), |sender| {
         for from in 0..1_000_000 {
