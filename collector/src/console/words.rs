@@ -92,7 +92,7 @@ pub(crate) const ROLES: [(&str, Label); 2] =
     [("remote", label("remota", "remote")), ("host", label("interna", "town's own host"))];
 
 /// Places in a flow or a line.
-const PLACES: [(&str, Label); 41] = [
+const PLACES: [(&str, Label); 43] = [
     ("flow.src", label("sorgente del flusso", "source of the flow")),
     ("flow.dst", label("destinazione del flusso", "destination of the flow")),
     ("dns.query", label("nome chiesto al DNS", "name asked of DNS")),
@@ -106,6 +106,8 @@ const PLACES: [(&str, Label); 41] = [
     ("tls.ja4", label("impronta JA4 del client", "client's JA4")),
     ("tls.cert", label("certificato TLS", "TLS certificate")),
     ("tls.cert_name", label("nome nel certificato TLS", "name in the TLS certificate")),
+    ("dtls.cert", label("certificato DTLS", "DTLS certificate")),
+    ("dtls.cert_name", label("nome nel certificato DTLS", "name in the DTLS certificate")),
     ("quic.sni", label("nome del server QUIC", "QUIC server name")),
     ("quic.ja3", label("impronta JA3 in QUIC", "JA3 in QUIC")),
     ("quic.ja4", label("impronta JA4 in QUIC", "JA4 in QUIC")),
