@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use etherparse::PacketBuilder;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use etherparse::PacketBuilder;
 use protocol::{Indicator, LookFor, Serial, Timestamp};
 use vedetta_detect::{Detector, DetectorConfig, Line, Link, Matcher};
 
@@ -125,8 +125,7 @@ fn packet_1_flow_look_up_alone(bencher: Bencher<'_, '_>) {
             (addresses, u64::from(src_port) << 32 | u64::from(dst_port) << 8 | 6)
         })
         .collect();
-    let mut table: HashMap<Key, [u64; 14], RandomState> =
-        keys.iter().map(|key| (*key, [0; 14])).collect();
+    let mut table: HashMap<Key, [u64; 14], RandomState> = keys.iter().map(|key| (*key, [0; 14])).collect();
     bencher.counter(ItemsCount::new(keys.len())).bench_local(|| {
         for key in &keys {
             if let Some(entry) = table.get_mut(black_box(key)) {

@@ -34,9 +34,11 @@ const SAME_MICROS: i64 = 1_000_000;
 /// Hits of one value in one field that are compared with one another; of more, none is joined without proof.
 const CANDIDATES_MAX: usize = 64;
 /// Hits that wait at once; the oldest is given out early when there are more, and counted.
-const WAITING_MAX: usize = 16_384;
+const WAITING_MAX: usize = 4096;
+/// The same where all waits for the end.
+const WAITING_TO_THE_END_MAX: usize = 65_536;
 /// Hits that are known after they were given out; the oldest is forgotten when there are more.
-const GIVEN_MAX: usize = 8192;
+const GIVEN_MAX: usize = 4096;
 
 /// For how long a hit waits for its other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +222,8 @@ impl Joiner {
     }
 
     fn hurry(&mut self, now: Timestamp) {
-        if self.waiting.len() > WAITING_MAX
+        let to_the_end = self.patience == Patience::ToTheEnd;
+        if self.waiting.len() > if to_the_end { WAITING_TO_THE_END_MAX } else { WAITING_MAX }
             && let Some(oldest) = self.waiting.first().copied()
         {
             self.counters.hits_join_hurried += u64::from(!self.lines.contains_key(&oldest));

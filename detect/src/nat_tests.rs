@@ -385,13 +385,13 @@ fn a_long_flow_reported_again_after_its_cooldown_is_a_new_hit() {
 
 #[test]
 fn more_than_may_wait_are_given_out_early_and_counted() {
-    let mut joiner = joiner(Patience::ToTheEnd);
+    let mut joiner = joiner(Patience::Live);
     for number in 0..WAITING_MAX + 3 {
         let port = u16::try_from(number % 60_000).unwrap();
         let text = format!("udp 10.0.{}.5:{port} 203.0.113.9:443", number / 60_000);
         let mut hit = view(i64::try_from(number).unwrap() * 3_000_000, "lan0", &text, None);
         hit.indicator = number.to_string();
-        joiner.handle_hit(hit.at, hit);
+        joiner.handle_hit(at(0), hit);
     }
     assert_eq!(joiner.counters().hits_join_hurried, 3);
     assert_eq!(std::iter::from_fn(|| joiner.poll_hit()).count(), 3);

@@ -195,3 +195,58 @@ impl Tracking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::{Direction, Flow, HitId, Observable, Place, SeenIn, Serial, Transport};
+
+    use super::*;
+    use crate::config::SpoolConfig;
+    use crate::spool;
+
+    fn hit(number: u16) -> Hit {
+        let at = Timestamp::from_micros(i64::from(number));
+        let observable = Observable::guess("evil.example").unwrap();
+        let (src, dst) = ("192.0.2.10".parse().unwrap(), "203.0.113.9".parse().unwrap());
+        let flow = Flow { proto: Transport::Icmp, src, src_port: 0, dst, dst_port: 0 };
+        let place = Place::Flow { flow };
+        Hit {
+            hit_id: HitId::derive(at, "lan0", (&observable, SeenIn::FlowDst), &place, "i"),
+            at,
+            input: "lan0".into(),
+            observable,
+            seen_in: SeenIn::FlowDst,
+            place,
+            indicator: "i".into(),
+            also: Vec::new(),
+            direction: Direction::Outbound,
+            host: Some(src),
+            remote: Some(dst),
+            count: 1,
+            last_at: at,
+            bundle: Serial(1),
+            evidence: String::new(),
+            notes: Vec::new(),
+            named_origins: Vec::new(),
+            traffic: None,
+            nat: None,
+            witnesses: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn hits_that_wait_when_the_agent_stops_reach_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = spool::start(folder.path(), &SpoolConfig { bytes_max: 64 << 20 }).unwrap();
+        let status = Published::new(TrackingStatus::default());
+        let (sink, thread) = start(&DetectorConfig::default(), spool.sink.clone(), status.clone()).unwrap();
+        (0..100).for_each(|number| sink.offer(hit(number)));
+        drop((sink, spool.sink));
+        thread.join().unwrap().unwrap();
+        spool.thread.join().unwrap().unwrap();
+        assert_eq!(spool.control.safe.borrow().last, 100);
+        assert_eq!(spool.control.lost(), 0);
+        let status = status.load();
+        assert_ne!(status.available, !status.trouble.is_empty(), "it says whether it can ask, or why not");
+    }
+}
