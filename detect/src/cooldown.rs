@@ -80,17 +80,27 @@ impl Cooldowns {
         true
     }
 
-    /// Notes what went over a flow by now in the hits that were seen in it.
-    pub fn bring_up_to_date(&mut self, known: &KnownHits, entry: &Entry, ended: Option<FlowEnd>) {
+    /// Notes what went over a flow by now in the hits that were seen in it. True when the cooldown of a hit on one of
+    /// its ends is over: the flow goes on, and is to be reported again.
+    pub fn bring_up_to_date(&mut self, known: &KnownHits, entry: &Entry, ended: Option<FlowEnd>) -> bool {
+        let mut is_over = false;
         let place = Place::Flow { flow: entry.flow() };
         for key in known.iter() {
-            let Some(open) = self.open.get_mut(key).filter(|open| open.hit.place == place) else { continue };
+            let is_end = matches!(key.seen_in, SeenIn::FlowSrc | SeenIn::FlowDst);
+            let Some(open) = self.open.get_mut(key) else {
+                is_over |= is_end;
+                continue;
+            };
+            if open.hit.place != place {
+                continue;
+            }
             open.hit.traffic = Some(entry.traffic(ended));
-            if matches!(key.seen_in, SeenIn::FlowSrc | SeenIn::FlowDst) {
+            if is_end {
                 open.hit.last_at = open.hit.last_at.max(entry.last_at());
             }
             open.changed = true;
         }
+        is_over
     }
 
     /// Opens a cooldown with its first hit. Where hits that nobody polled take all the room, it is lost and counted.

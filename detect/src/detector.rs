@@ -22,8 +22,8 @@ use crate::sighting::{Notes, Seen, Sighting, SightingRecord, Sink, Wants};
 
 /// The rest of a longer line is not read, and counted. Real lines of web application firewalls reach 50 KB.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
-/// A flow that goes on is compared again after this time, and its hit is brought up to date.
-const REVIEW_SECONDS: i64 = 300;
+/// How often a flow that goes on has its hits brought up to date.
+const REVIEW_SECONDS: i64 = 60;
 
 /// When hits are given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -294,22 +294,21 @@ impl Detector {
         self.flows.insert(entry)
     }
 
-    /// Compares the ends of a flow: when it begins, when another set of indicators is in force, and once in a while
-    /// when it goes on. A flow that was hit brings its hit up to date.
+    /// Compares the ends of a flow: when it begins, when another set of indicators is in force, and when it goes on
+    /// after the cooldown of its hit. Hits under way are brought up to date.
     fn review(&mut self, slot: Slot, at: Timestamp) {
         let Some(entry) = self.flows.entry(slot) else { return };
         let is_new = entry.compared_with == 0;
-        let compare = entry.compared_with != self.set_number || entry.known.is_some();
+        let mut compare = entry.compared_with != self.set_number;
         entry.compared_with = self.set_number;
         entry.review_at = at.plus_seconds(REVIEW_SECONDS);
+        let held_before = entry.held();
+        let (flow, traffic) = (entry.flow(), entry.traffic(None));
+        if let Some(known) = &entry.known {
+            compare |= self.door.cooldowns.bring_up_to_date(known, entry, None);
+        }
         if !compare || (!is_new && self.door.only_observes()) {
             return;
-        }
-        let held_before = entry.held();
-        let flow = entry.flow();
-        let traffic = entry.traffic(None);
-        if let Some(known) = &entry.known {
-            self.door.cooldowns.bring_up_to_date(known, entry, None);
         }
         let place = entry.place();
         let notes = entry.notes;

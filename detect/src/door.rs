@@ -250,8 +250,8 @@ impl Where<'_> {
 
     fn port_of(self, seen_in: SeenIn) -> Option<u16> {
         match (self, seen_in) {
-            (Self::Flow(key, began), SeenIn::FlowSrc) => Some(key.begun_by(began).src_port),
-            (Self::Flow(key, began), SeenIn::FlowDst) => Some(key.begun_by(began).dst_port),
+            (Self::Flow(key, began), SeenIn::FlowSrc) => Some(key.ports(began).0),
+            (Self::Flow(key, began), SeenIn::FlowDst) => Some(key.ports(began).1),
             _ => None,
         }
     }

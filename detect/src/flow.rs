@@ -4,7 +4,7 @@
 //! and no copy ever stops the packets.
 
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -70,8 +70,13 @@ fn words(address: IpAddr) -> [u64; 2] {
 }
 
 fn address(words: [u64; 2]) -> IpAddr {
-    let [high, low] = words;
-    Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical()
+    match words {
+        [0, low] if low & !0xffff_ffff == MAPPED => {
+            let [_, _, _, _, v4 @ ..] = low.to_be_bytes();
+            Ipv4Addr::from(v4).into()
+        }
+        [high, low] => Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into(),
+    }
 }
 
 impl FlowKey {
@@ -98,6 +103,14 @@ impl FlowKey {
         }
         hash.write_u64(ports);
         hash.finish()
+    }
+
+    /// The ports of the party that began and of the one that was contacted.
+    pub fn ports(&self, began: Way) -> (u16, u16) {
+        match began {
+            Way::Up => (self.low_port, self.high_port),
+            Way::Down => (self.high_port, self.low_port),
+        }
     }
 
     /// The conversation, begun by the lower end when `up`.

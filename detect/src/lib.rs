@@ -17,6 +17,8 @@ mod home;
 #[cfg(test)]
 mod hostile_tests;
 mod http;
+#[cfg(test)]
+mod lifetime_tests;
 mod line;
 mod lines;
 #[cfg(test)]

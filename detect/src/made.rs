@@ -252,6 +252,10 @@ impl Side {
         self.frame(sequence, &[], |tcp| tcp.syn().ack(1))
     }
 
+    pub fn fin(self, sequence: u32) -> Vec<u8> {
+        self.frame(sequence, &[], |tcp| tcp.fin().ack(1))
+    }
+
     pub fn reset(self, sequence: u32) -> Vec<u8> {
         self.frame(sequence, &[], |tcp| tcp.rst())
     }
