@@ -92,7 +92,7 @@ pub(crate) const ROLES: [(&str, Label); 2] =
     [("remote", label("remota", "remote")), ("host", label("interna", "town's own host"))];
 
 /// Places in a flow or a line.
-const PLACES: [(&str, Label); 43] = [
+const PLACES: [(&str, Label); 46] = [
     ("flow.src", label("sorgente del flusso", "source of the flow")),
     ("flow.dst", label("destinazione del flusso", "destination of the flow")),
     ("dns.query", label("nome chiesto al DNS", "name asked of DNS")),
@@ -114,6 +114,9 @@ const PLACES: [(&str, Label); 43] = [
     ("http.host", label("intestazione Host", "Host header")),
     ("http.url", label("richiesta HTTP", "HTTP request")),
     ("http.user_agent", label("intestazione User-Agent", "User-Agent header")),
+    ("http2.host", label("autorità HTTP/2", "HTTP/2 authority")),
+    ("http2.url", label("richiesta HTTP/2", "HTTP/2 request")),
+    ("http2.user_agent", label("user agent HTTP/2", "HTTP/2 user agent")),
     ("http.body", label("contenuto HTTP", "HTTP body")),
     ("http.referer", label("intestazione Referer", "Referer header")),
     ("http.forwarded", label("indirizzo dichiarato da un proxy", "address named by a proxy")),

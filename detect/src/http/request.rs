@@ -155,3 +155,23 @@ pub(crate) fn name_of(text: &str) -> Option<&str> {
 pub(crate) fn seen_host(host: &str) -> Seen<'_> {
     host.parse().map_or(Seen::HostName(host), Seen::Ip)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+    use crate::sighting::Wants;
+
+    #[test]
+    fn every_sighting_names_the_parties_behind_the_proxy() {
+        let head = b"GET / HTTP/1.1\r\nHost: town.example\r\nUser-Agent: x\r\nX-Forwarded-For: 203.0.113.9, 198.51.100.4\r\n\r\n";
+        let expected: [IpAddr; 2] = ["203.0.113.9", "198.51.100.4"].map(|address| address.parse().unwrap());
+        let (mut counters, mut seen) = (Counters::default(), Vec::new());
+        let mut door = |sighting: Sighting<'_>| {
+            assert_eq!(sighting.named_origins, expected);
+            seen.push(sighting.seen_in.as_str());
+        };
+        Request::of(Head::of(head)).sight(&mut Sink::new(&mut counters, Wants::ALL, &mut door));
+        assert_eq!(seen, ["http.host", "http.url", "http.user_agent", "http.forwarded", "http.forwarded"]);
+    }
+}
