@@ -4,6 +4,7 @@ use protocol::SeenIn;
 
 use crate::dns;
 use crate::dtls::{self, Handshakes};
+use crate::openvpn;
 use crate::quic::{self, Initials};
 use crate::reader::Towards;
 use crate::sighting::Sink;
@@ -22,6 +23,7 @@ pub(crate) enum Datagrams {
     },
     Quic(Box<Initials>),
     Dtls(Box<Handshakes>),
+    OpenVpn(Box<openvpn::Sides>),
     /// Nothing more of interest.
     Done,
 }
@@ -40,6 +42,7 @@ impl Datagrams {
         match self {
             Self::Quic(initials) => size_of::<Initials>() + initials.held(),
             Self::Dtls(handshakes) => handshakes.held(),
+            Self::OpenVpn(sides) => sides.held(),
             Self::Dns(_) | Self::Unknown { .. } | Self::Done => 0,
         }
     }
@@ -62,6 +65,10 @@ impl Datagrams {
                     let mut handshakes = Box::new(Handshakes::default());
                     let done = handshakes.read(payload, towards, sink);
                     *self = if done { Self::Done } else { Self::Dtls(handshakes) };
+                } else if openvpn::begins_in(payload) && payload.len() <= room {
+                    let mut sides = Box::new(openvpn::Sides::default());
+                    sides.read(payload, towards, sink);
+                    *self = Self::OpenVpn(sides);
                 } else if let Some(name) = quic::google_server_name(payload) {
                     tls::sight_server_name(name, (SeenIn::QuicSni, false), sink);
                     *self = Self::Done;
@@ -74,6 +81,11 @@ impl Datagrams {
             }
             Self::Dtls(handshakes) => {
                 if payload.len() > room || handshakes.read(payload, towards, sink) {
+                    self.end(sink);
+                }
+            }
+            Self::OpenVpn(sides) => {
+                if payload.len() > room || sides.read(payload, towards, sink) {
                     self.end(sink);
                 }
             }
@@ -93,6 +105,7 @@ impl Datagrams {
         match self {
             Self::Quic(initials) => initials.end(sink),
             Self::Dtls(handshakes) => handshakes.end(sink),
+            Self::OpenVpn(sides) => sides.end(sink),
             Self::Dns(_) | Self::Unknown { .. } | Self::Done => {}
         }
         *self = Self::Done;

@@ -28,6 +28,7 @@ mod matcher;
 mod nat;
 mod normal;
 mod opening;
+mod openvpn;
 mod quic;
 mod rdp;
 mod reader;

@@ -5,6 +5,7 @@ use crate::ftp;
 use crate::http;
 use crate::mail::{imap, pop3, smtp};
 use crate::opening;
+use crate::openvpn;
 use crate::rdp;
 use crate::replies::{Heard, Replies};
 use crate::sighting::Sink;
@@ -81,6 +82,7 @@ pub(crate) enum Reader {
     Rdp(rdp::SideReader),
     Http(http::Messages),
     Http2(Box<http::Frames>),
+    OpenVpn(Box<openvpn::Side>),
     /// Nothing more of interest.
     Done,
 }
@@ -108,6 +110,11 @@ fn speaks(part: &Part<'_>) -> Speaks {
     }
     if part.bytes.starts_with(http::PREFACE_LINE) {
         return Speaks::Known(Reader::Http2(Box::default()));
+    }
+    match openvpn::begins(part.bytes) {
+        Some(true) => return Speaks::Known(Reader::OpenVpn(Box::default())),
+        Some(false) => {}
+        None => return Speaks::NeedMore,
     }
     match opening::speaks(part.bytes, &part.talk.heard) {
         Speaks::Other => {}
@@ -140,6 +147,7 @@ impl Reader {
             Self::Tls(records) => records.held(),
             Self::Http(messages) => messages.held(),
             Self::Http2(frames) => frames.held(),
+            Self::OpenVpn(side) => side.held(),
             Self::Smtp(client) => client.held(),
             Self::Pop3(server) => server.held(),
             Self::Imap(server) => server.held(),
@@ -192,6 +200,7 @@ impl Reader {
             Self::Ssh(side) => side.read(&part, sink),
             Self::Smb(side) => side.read(part.bytes, sink),
             Self::Rdp(side) => side.read(part.bytes, sink),
+            Self::OpenVpn(side) => side.read(part.bytes, sink),
         }
     }
 
@@ -215,6 +224,10 @@ impl Reader {
             }
             Self::Dns { .. } => {
                 dns::read_partial(part.bytes, sink);
+                *self = Self::Done;
+            }
+            Self::OpenVpn(side) => {
+                side.gap(sink);
                 *self = Self::Done;
             }
             // Where the next message begins is not known.
