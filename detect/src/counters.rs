@@ -53,7 +53,7 @@ counters! {
     fragments_too_many,
     /// Fragments that overlap others: of IPv4 the first bytes count, of IPv6 the packet is dropped.
     fragments_overlap,
-    /// Fragments that cannot be: beyond the largest packet or the last fragment, or of odd length.
+    /// Fragments that cannot be: beyond the largest packet or the last fragment, or of no length.
     fragments_malformed,
     /// Tunnels inside tunnels beyond the depth that is followed.
     tunnels_too_deep,

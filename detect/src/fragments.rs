@@ -184,11 +184,13 @@ impl Packet {
             counters.fragments_too_many += 1;
             return;
         }
-        let (start, end) = (fragment.offset, fragment.offset + fragment.length);
+        // Offsets count eights of bytes: what a fragment that is not the last has beyond those is cut, as Linux does.
+        let length = if fragment.more { fragment.length & !7 } else { fragment.length };
+        let (start, end) = (fragment.offset, fragment.offset + length);
         let payload_max = if self.is_v6 { V6_PAYLOAD_MAX } else { V4_PAYLOAD_MAX };
         let last_piece_ends = self.pieces.last().map_or(0, Piece::end);
         let cannot_be = end > payload_max
-            || (fragment.more && (fragment.length == 0 || !fragment.length.is_multiple_of(8)))
+            || (fragment.more && length == 0)
             || self.length.is_some_and(|length| end > length || (!fragment.more && end != length))
             || (!fragment.more && end < last_piece_ends);
         if cannot_be {
@@ -201,7 +203,7 @@ impl Packet {
         if start == 0 {
             (self.number, self.hops) = (fragment.number, fragment.hops);
         }
-        self.put(start, fragment.bytes, counters);
+        self.put(start, fragment.bytes.get(..length).unwrap_or(fragment.bytes), counters);
     }
 
     /// Puts bytes where no others are.

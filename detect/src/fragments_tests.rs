@@ -147,6 +147,7 @@ fn a_packet_that_stays_incomplete_says_what_its_first_fragment_says() {
     let packets = apart(v4, 56);
     check(&packets[..1], &["203.0.113.5:53"]);
     check(&packets[1..], &["203.0.113.5:0"]);
+    check(&[v4(0, true, &datagram()[..59])], &["203.0.113.5:53"]);
     let mut detector = detector();
     detector.handle_frame(at(0), Link::RawIp, &packets[0]);
     detector.handle_timeout(at(20));
@@ -162,7 +163,7 @@ fn lengths_that_cannot_be_are_refused() {
     let good = apart(v4, 16);
     for bad in [
         v4(65_528, false, &[0; 16]), // beyond the largest packet
-        v4(0, true, &[0; 15]),       // not a multiple of eight
+        v4(0, true, &[0; 7]),        // less than offsets count
         v4(16, true, &[]),           // nothing
     ] {
         let mut packets = good.clone();
