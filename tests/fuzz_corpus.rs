@@ -3,7 +3,7 @@
 //! `VEDETTA_FUZZ_RUNS` says how many changed ones of each input are tried. `UPDATE_FUZZ_SEEDS=1` writes the seeds into
 //! `tests/fuzz/corpus`. What fails is printed as hex: put it into the corpus of its target when it is mended.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
 
 use std::fs;
 use std::panic::catch_unwind;
