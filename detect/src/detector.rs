@@ -175,7 +175,7 @@ impl Detector {
     /// The input ended: reads what waits for missing segments and closes all cooldowns.
     pub fn finish(&mut self, at: Timestamp) {
         while let Some(whole) = self.fragments.end() {
-            self.handle_whole(at, &whole);
+            self.handle_whole(at, whole);
         }
         for entry in self.flows.drain() {
             let why = entry.own_end().unwrap_or(FlowEnd::InputEnded);
@@ -209,21 +209,22 @@ impl Detector {
             };
             let fragment = (&fragment, packets.depth());
             if let Some(whole) = self.fragments.take(at, fragment, &mut self.counters) {
-                self.handle_whole(at, &whole);
+                self.handle_whole(at, whole);
             }
         }
     }
 
     /// Takes a packet put together from its fragments. It counts as one layer more, so that fragments that make
     /// fragments whole come to an end.
-    fn handle_whole(&mut self, at: Timestamp, whole: &Whole) {
+    fn handle_whole(&mut self, at: Timestamp, whole: Whole) {
         self.handle_packets(at, Packets::of_whole(&whole.bytes, whole.depth + 1), whole.notes);
+        self.fragments.take_back(whole);
     }
 
     /// Takes what there is of packets whose fragments did not come, or have no room.
     fn give_up_fragments(&mut self, at: Timestamp) {
         while let Some(whole) = self.fragments.give_up(at, &mut self.counters) {
-            self.handle_whole(at, &whole);
+            self.handle_whole(at, whole);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Where fragments overlap, IPv4 keeps the bytes that came first, as a stated choice, and the packet is marked; an
 //! IPv6 packet is dropped (RFC 5722). A fragment sent twice is no overlap.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
@@ -21,7 +21,9 @@ const FRAGMENTS_MAX: usize = 512;
 const V4_PAYLOAD_MAX: usize = 65_535 - 20;
 const V6_PAYLOAD_MAX: usize = 65_535;
 /// What a packet costs beside its bytes: its entry, its places in the index and in the order.
-const PACKET_BYTES: usize = 2 * (size_of::<Key>() + size_of::<Packet>()) + 4 * size_of::<(u64, Key)>();
+const PACKET_BYTES: usize = 2 * (size_of::<Key>() + size_of::<Packet>()) + 6 * size_of::<Waiting>();
+/// Places of packets that are gone stay in the order until they are in front, or more than these and half of all.
+const GONE_MAX: usize = 64;
 /// What an allocation costs beside its bytes.
 const ALLOCATION_BYTES: usize = 16;
 
@@ -34,15 +36,34 @@ struct Key {
     number: u8,
 }
 
-/// Bytes of a packet.
+/// A packet's place in the order of arrival.
+struct Waiting {
+    serial: u64,
+    begun_at: Timestamp,
+    key: Key,
+}
+
+/// Where bytes stand in their packet, and in what is kept of it.
+#[derive(Clone, Copy)]
 struct Piece {
-    start: usize,
-    bytes: Box<[u8]>,
+    start: u16,
+    length: u16,
+    kept_at: u16,
 }
 
 impl Piece {
-    fn end(&self) -> usize {
-        self.start + self.bytes.len()
+    fn start(self) -> usize {
+        usize::from(self.start)
+    }
+
+    fn end(self) -> usize {
+        usize::from(self.start) + usize::from(self.length)
+    }
+
+    /// Its bytes among those kept.
+    fn of(self, kept: &[u8]) -> &[u8] {
+        let at = usize::from(self.kept_at);
+        kept.get(at..at + usize::from(self.length)).unwrap_or_default()
     }
 }
 
@@ -51,8 +72,8 @@ struct Packet {
     serial: u64,
     /// In their order, not overlapping.
     pieces: Vec<Piece>,
-    /// Bytes of them.
-    bytes: usize,
+    /// Bytes of them, as they came.
+    kept: Vec<u8>,
     fragments: usize,
     /// Known from the last fragment.
     length: Option<usize>,
@@ -76,16 +97,20 @@ pub(crate) struct Whole {
 /// Packets that are not whole yet, oldest first.
 pub(crate) struct Fragments {
     packets: HashMap<Key, Packet, RandomState>,
-    order: BTreeMap<u64, (Timestamp, Key)>,
+    /// The first is that of a packet that is there; later ones may be gone.
+    order: VecDeque<Waiting>,
     serial: u64,
     held: usize,
     held_max: usize,
+    /// Where the next packet with a header is made.
+    spare: Vec<u8>,
 }
 
 impl Fragments {
     /// `held_max`: bytes that may be kept.
     pub fn new(held_max: usize) -> Self {
-        Self { packets: HashMap::default(), order: BTreeMap::new(), serial: 0, held: 0, held_max }
+        let (packets, order) = (HashMap::default(), VecDeque::new());
+        Self { packets, order, serial: 0, held: 0, held_max, spare: Vec::new() }
     }
 
     /// Bytes kept.
@@ -95,8 +120,7 @@ impl Fragments {
 
     /// When the oldest packet has waited for too long.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let (_, (begun_at, _)) = self.order.first_key_value()?;
-        Some(begun_at.plus_seconds(WAIT_SECONDS + 1))
+        Some(self.order.front()?.begun_at.plus_seconds(WAIT_SECONDS + 1))
     }
 
     /// Takes a fragment that stood inside so many packets, and gives the packet that it makes whole.
@@ -111,7 +135,7 @@ impl Fragments {
         let key = Key { src: fragment.src, dst: fragment.dst, id: fragment.id, number };
         let packet = self.packets.entry(key).or_insert_with(|| {
             self.serial += 1;
-            self.order.insert(self.serial, (at, key));
+            self.order.push_back(Waiting { serial: self.serial, begun_at: at, key });
             self.held += PACKET_BYTES;
             Packet::new(self.serial, fragment, depth)
         });
@@ -122,34 +146,51 @@ impl Fragments {
             return None;
         }
         counters.packets_whole += 1;
-        self.remove(key).map(|packet| packet.with_header(&key))
+        self.remove(key)
     }
 
     /// The next packet that waited for too long, or must make room: what there is of it.
     pub fn give_up(&mut self, at: Timestamp, counters: &mut Counters) -> Option<Whole> {
-        let (_, (begun_at, key)) = self.order.first_key_value()?;
-        let is_late = at.micros_since(*begun_at) > WAIT_SECONDS * 1_000_000;
+        let Waiting { begun_at, key, .. } = *self.order.front()?;
+        let is_late = at.micros_since(begun_at) > WAIT_SECONDS * 1_000_000;
         if !is_late && self.held <= self.held_max {
             return None;
         }
         let reason = if is_late { &mut counters.fragments_late } else { &mut counters.fragments_evicted };
         *reason += 1;
-        let key = *key;
-        self.remove(key).map(|packet| packet.with_header(&key))
+        self.remove(key)
     }
 
     /// The input ended: what there is of the oldest packet that is not whole.
     pub fn end(&mut self) -> Option<Whole> {
-        let (_, (_, key)) = self.order.first_key_value()?;
-        let key = *key;
-        self.remove(key).map(|packet| packet.with_header(&key))
+        let key = self.order.front()?.key;
+        self.remove(key)
     }
 
-    fn remove(&mut self, key: Key) -> Option<Packet> {
+    /// Takes back the room of a packet that was read, so that a flood of them does not ask for each anew.
+    pub fn take_back(&mut self, whole: Whole) {
+        self.spare = whole.bytes;
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Whole> {
         let packet = self.packets.remove(&key)?;
-        self.order.remove(&packet.serial);
         self.held = self.held.saturating_sub(PACKET_BYTES + packet.held());
-        Some(packet)
+        self.forget_gone();
+        Some(packet.with_header(&key, std::mem::take(&mut self.spare)))
+    }
+
+    /// Forgets places of packets that are gone: those in front, and all when they are the most.
+    fn forget_gone(&mut self) {
+        let packets = &self.packets;
+        let is_there = |waiting: &Waiting| {
+            packets.get(&waiting.key).is_some_and(|packet| packet.serial == waiting.serial)
+        };
+        while self.order.front().is_some_and(|waiting| !is_there(waiting)) {
+            self.order.pop_front();
+        }
+        if self.order.len() > 2 * packets.len() + GONE_MAX {
+            self.order.retain(is_there);
+        }
     }
 }
 
@@ -158,7 +199,7 @@ impl Packet {
         Self {
             serial,
             pieces: Vec::new(),
-            bytes: 0,
+            kept: Vec::new(),
             fragments: 0,
             length: None,
             is_v6: fragment.is_v6,
@@ -172,7 +213,8 @@ impl Packet {
 
     /// Bytes kept.
     fn held(&self) -> usize {
-        self.bytes + self.pieces.capacity() * (size_of::<Piece>() + ALLOCATION_BYTES)
+        let (kept, pieces) = (self.kept.capacity(), self.pieces.capacity() * size_of::<Piece>());
+        kept + pieces + if kept > 0 { 2 * ALLOCATION_BYTES } else { 0 }
     }
 
     fn take(&mut self, fragment: &Fragment<'_>, counters: &mut Counters) {
@@ -188,7 +230,7 @@ impl Packet {
         let length = if fragment.more { fragment.length & !7 } else { fragment.length };
         let (start, end) = (fragment.offset, fragment.offset + length);
         let payload_max = if self.is_v6 { V6_PAYLOAD_MAX } else { V4_PAYLOAD_MAX };
-        let last_piece_ends = self.pieces.last().map_or(0, Piece::end);
+        let last_piece_ends = self.pieces.last().map_or(0, |piece| piece.end());
         let cannot_be = end > payload_max
             || (fragment.more && length == 0)
             || self.length.is_some_and(|length| end > length || (!fragment.more && end != length))
@@ -210,10 +252,10 @@ impl Packet {
     fn put(&mut self, start: usize, bytes: &[u8], counters: &mut Counters) {
         let end = start + bytes.len();
         let mut at = self.pieces.partition_point(|piece| piece.end() <= start);
-        let beside = self.pieces.get(at).is_none_or(|piece| end <= piece.start);
+        let beside = self.pieces.get(at).is_none_or(|piece| end <= piece.start());
         if !beside {
-            let again =
-                self.pieces.get(at).is_some_and(|piece| piece.start == start && *piece.bytes == *bytes);
+            let is_again = |piece: &Piece| piece.start() == start && piece.of(&self.kept) == bytes;
+            let again = self.pieces.get(at).is_some_and(is_again);
             if again {
                 return;
             }
@@ -226,12 +268,12 @@ impl Packet {
         }
         let mut from = start;
         while from < end {
-            let taken = self.pieces.get(at).map(|piece| (piece.start, piece.end()));
+            let taken = self.pieces.get(at).map(|piece| (piece.start(), piece.end()));
             let until = taken.map_or(end, |(start, _)| start.min(end));
             if from < until {
                 let Some(bytes) = bytes.get(from - start..until - start) else { return };
-                self.pieces.insert(at, Piece { start: from, bytes: bytes.into() });
-                self.bytes += bytes.len();
+                let Some(piece) = self.keep(from, bytes) else { return };
+                self.pieces.insert(at, piece);
                 at += 1;
             }
             from = taken.map_or(end, |(_, end)| end);
@@ -239,22 +281,30 @@ impl Packet {
         }
     }
 
+    /// Offsets and sums are below the most that a packet can carry, which 16 bits tell.
+    fn keep(&mut self, start: usize, bytes: &[u8]) -> Option<Piece> {
+        let kept_at = u16::try_from(self.kept.len()).ok()?;
+        let (start, length) = (u16::try_from(start).ok()?, u16::try_from(bytes.len()).ok()?);
+        self.kept.extend_from_slice(bytes);
+        Some(Piece { start, length, kept_at })
+    }
+
     fn drop_all(&mut self) {
         self.dropped = true;
-        self.pieces = Vec::new();
-        self.bytes = 0;
+        (self.pieces, self.kept) = (Vec::new(), Vec::new());
     }
 
     fn is_whole(&self) -> bool {
         // Pieces do not overlap and end where the packet ends, so their bytes tell.
-        self.length.is_some_and(|length| length == self.bytes) && !self.dropped
+        self.length.is_some_and(|length| length == self.kept.len()) && !self.dropped
     }
 
     /// The bytes from the start to the first that is missing, behind a header without options.
-    fn with_header(&self, key: &Key) -> Whole {
+    /// They are put in the room given.
+    fn with_header(&self, key: &Key, mut bytes: Vec<u8>) -> Whole {
         let mut payload_length = 0;
         for piece in &self.pieces {
-            if piece.start > payload_length {
+            if piece.start() > payload_length {
                 break;
             }
             payload_length = piece.end();
@@ -262,7 +312,8 @@ impl Packet {
         // What the header says is more than there is, when some is missing.
         let said = self.length.unwrap_or(payload_length + 8).max(payload_length);
         let header_length = if self.is_v6 { 40 } else { 20 };
-        let mut bytes = Vec::with_capacity(header_length + payload_length);
+        bytes.clear();
+        bytes.reserve(header_length + payload_length);
         match (key.src, key.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let total = u16::try_from(said + 20).unwrap_or(u16::MAX).to_be_bytes();
@@ -281,8 +332,8 @@ impl Packet {
             }
             _ => {}
         }
-        for piece in self.pieces.iter().take_while(|piece| piece.start < payload_length) {
-            bytes.extend(&piece.bytes);
+        for piece in self.pieces.iter().take_while(|piece| piece.start() < payload_length) {
+            bytes.extend_from_slice(piece.of(&self.kept));
         }
         Whole { bytes, depth: self.depth, notes: self.notes }
     }
