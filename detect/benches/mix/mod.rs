@@ -124,10 +124,11 @@ impl Conversation {
         }
     }
 
-    /// Two full segments from the server, then an acknowledgement.
+    /// Two full segments and the end of a record from the server, then an acknowledgement.
     fn transfer(&mut self, step: u32) -> Frame {
-        match step % 3 {
+        match step % 4 {
             0 => self.send(&[]),
+            1 => self.answer(&[0x5a; 300]),
             _ => self.answer(&[0x5a; SEGMENT]),
         }
     }
