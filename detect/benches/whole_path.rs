@@ -106,10 +106,11 @@ fn compare(name: &str, paths: &[PathBuf], rounds: usize, matcher: &Arc<Matcher>)
     let mut counted = Read::default();
     for round in 0..=rounds {
         let (mut bare_sum, mut whole_sum) = (Read::default(), Read::default());
-        let mut detector = Detector::new(&DetectorConfig::default(), "bench", Arc::clone(matcher));
         for path in paths {
-            add(&mut bare_sum, bare(path));
-            add(&mut whole_sum, whole(path, &mut detector));
+            let mut detector = Detector::new(&DetectorConfig::default(), "bench", Arc::clone(matcher));
+            let (bare, whole) = (bare(path), whole(path, &mut detector));
+            add(&mut bare_sum, bare);
+            add(&mut whole_sum, whole);
         }
         if round == 0 {
             continue; // fills the page cache
@@ -118,9 +119,6 @@ fn compare(name: &str, paths: &[PathBuf], rounds: usize, matcher: &Arc<Matcher>)
         wholes.push(nanos(&whole_sum));
         ratios.push(whole_sum.cpu.as_secs_f64() / bare_sum.cpu.as_secs_f64());
         counted = whole_sum;
-        if round == rounds {
-            println!("{name}: {} flows at the end, {:?}", detector.flows(), detector.counters());
-        }
     }
     let (low, high) =
         ratios.iter().fold((f64::MAX, 0_f64), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));

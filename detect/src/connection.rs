@@ -25,6 +25,11 @@ impl Connection {
         self.up.is_done() && self.down.is_done()
     }
 
+    /// Whether nothing more is of interest of what goes this way.
+    pub fn is_done_with(&self, way: Way) -> bool {
+        if way == Way::Up { self.up.is_done() } else { self.down.is_done() }
+    }
+
     /// Bytes kept, its own included.
     pub fn held(&self) -> usize {
         size_of::<Self>() + self.up.held() + self.down.held()

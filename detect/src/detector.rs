@@ -237,7 +237,7 @@ impl Detector {
         {
             entry.count(at, way, packet.length);
             entry.notes.add_all(notes);
-            if !matches!(entry.interest, Interest::Nothing) {
+            if entry.reads(packet, way) {
                 self.read(slot, at, packet, way);
             }
             return;
@@ -324,18 +324,12 @@ impl Detector {
 
     /// Reads what a packet carries, as long as its flow is of interest.
     fn read(&mut self, slot: Slot, at: Timestamp, packet: &Packet<'_>, way: Way) {
-        let Some(entry) = self.flows.entry(slot) else { return };
-        if matches!(entry.interest, Interest::Nothing) {
-            return;
-        }
+        let Some(entry) = self.flows.entry(slot).filter(|entry| entry.reads(packet, way)) else { return };
         let (tcp, payload, ports) = match &packet.segment {
             Segment::Tcp(tcp) => (Some(tcp), tcp.payload, [tcp.src_port, tcp.dst_port]),
             Segment::Udp { src_port, dst_port, payload } => (None, *payload, [*src_port, *dst_port]),
             Segment::Other(_) => return,
         };
-        if payload.is_empty() {
-            return;
-        }
         let held_before = entry.held();
         let room = self.held_max.saturating_sub(self.held);
         self.door.room = room;
@@ -355,22 +349,16 @@ impl Detector {
         let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
         let mut sink = Sink::new(&mut self.counters, self.wants, &mut sight);
         (sink.notes, sink.flow) = (entry.notes, Some(flow));
-        let done = match (&mut entry.interest, tcp) {
-            (Interest::Tcp(connection), Some(tcp)) => {
-                connection.push(tcp, (way, room), &mut sink);
-                connection.is_done()
-            }
+        match (&mut entry.interest, tcp) {
+            (Interest::Tcp(connection), Some(tcp)) => connection.push(tcp, (way, room), &mut sink),
             (Interest::Udp(datagrams), None) => {
                 let towards = if way == began { Towards::Server } else { Towards::Client };
                 datagrams.read(payload, (towards, room), &mut sink);
-                datagrams.is_done()
             }
-            _ => true,
-        };
-        entry.notes = sink.notes;
-        if done {
-            entry.interest = Interest::Nothing;
+            _ => {}
         }
+        entry.notes = sink.notes;
+        entry.drop_interest(way);
         self.held = (self.held + entry.held()).saturating_sub(held_before);
     }
 

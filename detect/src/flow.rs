@@ -87,7 +87,8 @@ impl FlowKey {
             Segment::Other(proto) => (*proto, 0, 0),
         };
         let (src, dst) = (words(packet.src), words(packet.dst));
-        if (src, src_port) <= (dst, dst_port) {
+        let ([src_high, src_low], [dst_high, dst_low]) = (src, dst);
+        if (src_high, src_low, src_port) <= (dst_high, dst_low, dst_port) {
             (Self { low: src, high: dst, low_port: src_port, high_port: dst_port, proto }, Way::Up)
         } else {
             (Self { low: dst, high: src, low_port: dst_port, high_port: src_port, proto }, Way::Down)
@@ -145,6 +146,8 @@ impl TcpState {
     const RESET: u8 = 16;
     /// The connection began with a SYN without ACK.
     const BEGUN: u8 = 32;
+    /// Nothing more is to be read of what the lower end sends.
+    const DONE: u8 = 64;
 
     fn note(&mut self, bit: u8, way: Way) {
         self.0 |= bit << u8::from(way == Way::Down);
@@ -163,7 +166,9 @@ impl TcpState {
     }
 }
 
-/// One conversation.
+/// One conversation. Aligned so that it never lies across more lines of the processor's cache than it must: for most
+/// packets, waiting for it costs more than everything else.
+#[repr(align(128))]
 pub(crate) struct Entry {
     key: FlowKey,
     last_at: Timestamp,
@@ -297,6 +302,33 @@ impl Entry {
             state if state.0 & TcpState::RESET != 0 => Some(FlowEnd::Reset),
             state if state.has_both(TcpState::FIN) => Some(FlowEnd::Closed),
             _ => None,
+        }
+    }
+
+    /// Whether what a packet carries this way is still to be read.
+    pub fn reads(&self, packet: &Packet<'_>, way: Way) -> bool {
+        let payload = match &packet.segment {
+            Segment::Tcp(tcp) => tcp.payload,
+            Segment::Udp { payload, .. } => payload,
+            Segment::Other(_) => return false,
+        };
+        !matches!(self.interest, Interest::Nothing)
+            && !payload.is_empty()
+            && !self.state.has(TcpState::DONE, way)
+    }
+
+    /// Forgets what was kept to read it, as far as nothing more is to be read. `way`: the one that was read last.
+    pub fn drop_interest(&mut self, way: Way) {
+        let (this_way, both) = match &self.interest {
+            Interest::Tcp(connection) => (connection.is_done_with(way), connection.is_done()),
+            Interest::Udp(datagrams) => (false, datagrams.is_done()),
+            Interest::Nothing | Interest::Fresh => (false, false),
+        };
+        if this_way {
+            self.state.note(TcpState::DONE, way);
+        }
+        if both {
+            self.interest = Interest::Nothing;
         }
     }
 
