@@ -87,6 +87,8 @@ counters! {
     certificates,
     /// Certificates not read because they, or their chain, are longer than is read.
     certificates_refused,
+    /// Certificates of a chain whose rest did not come; not reported.
+    certificates_cut,
     /// QUIC client Initials that were decrypted.
     quic_initials,
     /// QUIC Initials that could not be read.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::aead::quic::{AES_128, HeaderProtectionKey};
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use protocol::SeenIn;
 
 pub(crate) use google::server_name as google_server_name;
@@ -263,9 +263,10 @@ struct Keys {
 impl Keys {
     /// RFC 9001 §5.2: the client's Initial keys.
     fn derive(version: &Version, destination: &[u8]) -> Option<Self> {
-        let initial = Salt::new(HKDF_SHA256, &version.salt).extract(destination);
+        let salt = hmac::Key::new(HMAC_SHA256, &version.salt);
+        let initial = hmac::Key::new(HMAC_SHA256, hmac::sign(&salt, destination).as_ref());
         let client: [u8; 32] = expand(&initial, b"client in")?;
-        let client = Prk::new_less_safe(HKDF_SHA256, &client);
+        let client = hmac::Key::new(HMAC_SHA256, &client);
         let key: [u8; 16] = expand(&client, version.labels.key)?;
         let hp: [u8; 16] = expand(&client, version.labels.hp)?;
         Some(Self {
@@ -297,22 +298,16 @@ impl Keys {
     }
 }
 
-struct Length(usize);
-
-impl KeyType for Length {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
-
-/// HKDF-Expand-Label of RFC 8446 §7.1 with an empty context.
-fn expand<const N: usize>(secret: &Prk, label: &[u8]) -> Option<[u8; N]> {
+/// HKDF-Expand-Label of RFC 8446 §7.1 with an empty context, at most one block of output (RFC 5869 §2.3): the state of
+/// the secret's key is made once for all its labels, and there is nothing to set up for each.
+fn expand<const N: usize>(secret: &hmac::Key, label: &[u8]) -> Option<[u8; N]> {
     let length = u16::try_from(N).ok()?.to_be_bytes();
     let label_length = [u8::try_from(6 + label.len()).ok()?];
-    let info: [&[u8]; 5] = [&length, &label_length, b"tls13 ", label, &[0]];
-    let mut out = [0; N];
-    secret.expand(&info, Length(N)).ok()?.fill(&mut out).ok()?;
-    Some(out)
+    let mut block = hmac::Context::with_key(secret);
+    for part in [&length[..], &label_length, b"tls13 ", label, &[0, 1]] {
+        block.update(part);
+    }
+    block.sign().as_ref().first_chunk::<N>().copied()
 }
 
 /// Variable-length numbers (RFC 9000 §16).

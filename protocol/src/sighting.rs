@@ -63,8 +63,12 @@ seen_in! {
     DtlsCert = "dtls.cert",
     /// Subject alternative name of a certificate sent in clear over DTLS.
     DtlsCertName = "dtls.cert_name",
+    /// Server name in the beginning of a TLS ClientHello whose rest was not seen.
+    TlsSniCut = "tls.sni_cut",
     /// Server name in a QUIC Initial.
     QuicSni = "quic.sni",
+    /// Server name in the beginning of a QUIC Initial's ClientHello whose rest was not seen.
+    QuicSniCut = "quic.sni_cut",
     /// JA3 of a QUIC Initial.
     QuicJa3 = "quic.ja3",
     /// JA4 of a QUIC Initial.

@@ -69,6 +69,8 @@ pub(crate) struct Messages {
     /// The piece in progress, as far as it has come.
     kept: Vec<u8>,
     certificates: u8,
+    /// The certificates of a chain that is not whole yet.
+    chain: Vec<Box<[u8]>>,
     /// The last hello promised data before the handshake's end (RFC 8446 §4.2.10).
     pub early_data: bool,
 }
@@ -80,17 +82,21 @@ impl Messages {
 
     /// Bytes kept.
     pub fn held(&self) -> usize {
-        self.kept.capacity()
+        self.kept.capacity() + self.chain.iter().map(|certificate| certificate.len()).sum::<usize>()
     }
 
     /// Takes the next bytes.
     pub fn read(&mut self, mut fresh: &[u8], sink: &mut Sink<'_>) -> Progress {
         while !fresh.is_empty() {
             let Some(stage) = self.step(&mut fresh, sink) else {
+                self.sight_chain(sink);
                 self.kept = Vec::new();
                 return Progress::Over;
             };
             self.stage = stage;
+            if matches!(stage, Stage::Header) {
+                self.sight_chain(sink);
+            }
         }
         Progress::More
     }
@@ -128,7 +134,7 @@ impl Messages {
             Stage::CertificateLength { left } => one_certificate(number24(piece)?, left - 3, sink)?,
             Stage::Certificate { length, left } => {
                 self.certificates += 1;
-                certificate::sight(piece, self.carrier, sink);
+                self.chain.push(piece.into());
                 if self.certificates >= CERTIFICATES_MAX {
                     sink.counters.certificates_refused += 1;
                     return None;
@@ -144,8 +150,16 @@ impl Messages {
         Some(next)
     }
 
+    /// Reports the certificates of a chain that is whole: one that breaks off was never shown to its end.
+    fn sight_chain(&mut self, sink: &mut Sink<'_>) {
+        for certificate in std::mem::take(&mut self.chain) {
+            certificate::sight(&certificate, self.carrier, sink);
+        }
+    }
+
     /// Bytes are missing: the name may be in what has come of a hello.
     pub fn end(&mut self, sink: &mut Sink<'_>) {
+        sink.counters.certificates_cut += self.chain.len() as u64;
         if let Stage::Hello { .. } = self.stage {
             sink.counters.tls_malformed += 1;
             read_cut_hello(&self.kept, self.carrier, sink);
@@ -229,12 +243,10 @@ fn read_hello(body: &[u8], carrier: Carrier, sink: &mut Sink<'_>) -> bool {
     hello.extension(extension::EARLY_DATA).is_some()
 }
 
-/// Reports the name in a hello that is cut. It has no fingerprint, even where its cut looks like an end.
+/// Reports the name in a hello that is cut, under a place of its own: the rest was not seen, and may never have been
+/// sent. It has no fingerprint, even where its cut looks like an end.
 pub(crate) fn read_cut_hello(body: &[u8], carrier: Carrier, sink: &mut Sink<'_>) {
-    let wants = sink.wants;
-    (sink.wants.ja3, sink.wants.ja4) = (false, false);
     if let Some(hello) = ClientHello::read(body, carrier) {
-        hello.sight(carrier, sink);
+        hello.sight_name(carrier.cut_name_in(), sink);
     }
-    sink.wants = wants;
 }

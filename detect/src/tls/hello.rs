@@ -39,6 +39,14 @@ impl Carrier {
             Self::Quic => [SeenIn::QuicSni, SeenIn::QuicJa3, SeenIn::QuicJa4],
         }
     }
+
+    /// Where the name of a hello is seen whose rest is missing.
+    pub fn cut_name_in(self) -> SeenIn {
+        match self {
+            Self::Stream | Self::Datagrams => SeenIn::TlsSniCut,
+            Self::Quic => SeenIn::QuicSniCut,
+        }
+    }
 }
 
 /// The body of a ClientHello (RFC 8446 §4.1.2, RFC 6347 §4.2.1).
@@ -108,13 +116,18 @@ impl<'a> ClientHello<'a> {
         self.whole
     }
 
+    /// Reports the server name.
+    pub fn sight_name(&self, seen_in: SeenIn, sink: &mut Sink<'_>) {
+        if let Some(name) = self.server_name() {
+            let hidden = self.extension(extension::ENCRYPTED_CLIENT_HELLO).is_some();
+            sight_server_name(name, (seen_in, hidden), sink);
+        }
+    }
+
     /// Reports the server name, and the fingerprints of a whole hello when somebody looks for such.
     pub fn sight(&self, carrier: Carrier, sink: &mut Sink<'_>) {
         let [name_in, ja3_in, ja4_in] = carrier.seen_in();
-        if let Some(name) = self.server_name() {
-            let hidden = self.extension(extension::ENCRYPTED_CLIENT_HELLO).is_some();
-            sight_server_name(name, (name_in, hidden), sink);
-        }
+        self.sight_name(name_in, sink);
         if !(sink.wants.ja3 || sink.wants.ja4) || !self.is_whole() {
             return;
         }

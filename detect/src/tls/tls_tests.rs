@@ -77,6 +77,22 @@ fn a_chain_longer_than_any_buffer_is_read_to_its_end() {
 }
 
 #[test]
+fn a_chain_that_breaks_off_gives_nothing_and_is_counted() {
+    let flight = tls_records(&certificate_message(&chain()), 16_000);
+    let (seen, counters) = seen_by(|sink| {
+        let mut records = Records::default();
+        let (mut rest, mut step) = (&flight[..flight.len() - 1], Step::Skip(0));
+        while !rest.is_empty() && step != Step::Consumed(0) {
+            step = records.read(rest, sink);
+            let Step::Consumed(length) = step else { break };
+            rest = &rest[length..];
+        }
+        records.gap(sink);
+    });
+    assert_eq!((seen, counters.certificates_cut), (vec![], 1));
+}
+
+#[test]
 fn an_empty_chain_is_followed_by_what_comes_next() {
     let flight = [certificate_message(&[]), certificate_message(&chain())].concat();
     check(&flight, &[], &CHAIN);
@@ -133,7 +149,7 @@ fn the_old_framing_of_a_hello_is_passed_over() {
 fn a_cut_hello_gives_its_name_and_no_fingerprint() {
     let hello = tls_records(&client_hello("evil.example"), 16_000);
     for cut in hello.len() - 4..hello.len() {
-        assert_eq!(seen_in_segments([&hello[..cut]]), ["tls.sni evil.example"]);
+        assert_eq!(seen_in_segments([&hello[..cut]]), ["tls.sni_cut evil.example"]);
     }
     assert!(seen_in_segments([&hello[..600]]).is_empty());
 }
