@@ -71,6 +71,8 @@ counters! {
     segments_differ,
     /// Streams not read because all stream heads together held too much.
     streams_refused,
+    /// Flows of which no more was read to make room for others; what there was of them was read.
+    streams_evicted,
     /// Datagrams not read because what flows keep together was too much.
     datagrams_refused,
     /// Stream heads given up because a message was longer than is kept.

@@ -22,6 +22,8 @@ use crate::sighting::{Notes, Seen, Sighting, SightingRecord, Sink, Wants};
 
 /// The rest of a longer line is not read, and counted. Real lines of web application firewalls reach 50 KB.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Flows whose streams are given up at most to make room for a packet: each looks at a few.
+const STREAMS_GIVEN_UP_MAX: usize = 2;
 /// How often a flow that goes on has its hits brought up to date.
 const REVIEW_SECONDS: i64 = 60;
 
@@ -330,6 +332,12 @@ impl Detector {
             Segment::Udp { src_port, dst_port, payload } => (None, *payload, [*src_port, *dst_port]),
             Segment::Other(_) => return,
         };
+        let needed = payload.len()
+            + if matches!(entry.interest, Interest::Fresh) { size_of::<Connection>() } else { 0 };
+        if !payload.is_empty() && self.held + needed > self.held_max {
+            self.give_up_streams((slot, needed), at);
+        }
+        let Some(entry) = self.flows.entry(slot) else { return };
         let held_before = entry.held();
         let room = self.held_max.saturating_sub(self.held);
         self.door.room = room;
@@ -360,6 +368,23 @@ impl Detector {
         entry.notes = sink.notes;
         entry.drop_interest(way);
         self.held = (self.held + entry.held()).saturating_sub(held_before);
+    }
+
+    /// Reads what there is of the streams of long silent flows and gives them up; the flows stay. Otherwise heads
+    /// that somebody leaves half open would keep all others from being read.
+    fn give_up_streams(&mut self, (but, needed): (Slot, usize), at: Timestamp) {
+        for _ in 0..STREAMS_GIVEN_UP_MAX {
+            if self.held + needed <= self.held_max {
+                return;
+            }
+            let Some(slot) = self.flows.longest_silent_reader(but) else { return };
+            let Some(entry) = self.flows.entry(slot) else { return };
+            let held_before = entry.held();
+            let mut interest = std::mem::replace(&mut entry.interest, Interest::Nothing);
+            read_rest(&mut interest, entry, (&mut self.door, &mut self.counters, self.wants), at);
+            self.counters.streams_evicted += 1;
+            self.held = (self.held + entry.held()).saturating_sub(held_before);
+        }
     }
 
     /// A connection ended by its own packets. It is read on: what ends it may be forged, or have overtaken the rest.

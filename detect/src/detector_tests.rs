@@ -331,7 +331,7 @@ fn a_line_gives_a_hit_with_its_number_and_the_towns_host() {
 }
 
 #[test]
-fn more_than_is_kept_of_all_streams_is_refused_and_counted() {
+fn more_than_is_kept_of_all_streams_is_given_up_and_counted() {
     let mut detector = Detector::observer(&DetectorConfig::default(), "test");
     let half = vec![b'A'; 1400];
     let head = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &half].concat();
@@ -342,7 +342,7 @@ fn more_than_is_kept_of_all_streams_is_refused_and_counted() {
         while detector.poll_sighting().is_some() {}
     }
     assert!(detector.held <= detector.held_max + 4096, "{}", detector.held);
-    assert!(detector.counters().streams_refused > 1000);
+    assert!(detector.counters().streams_evicted > 1000);
     detector.finish(at(1));
     assert_eq!(detector.held, 0);
 }

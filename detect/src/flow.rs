@@ -27,6 +27,10 @@ const ENDED_IDLE_SECONDS: i64 = 30;
 const HAND_STEPS: usize = 2;
 /// Flows compared to find an old one to forget when the table is full.
 const EVICTION_SAMPLE: usize = 16;
+/// Flows that keep bytes compared to find an old one that gives them up, and flows looked at to find those: when
+/// memory is full of heads they are one in twenty.
+const READERS_SAMPLE: usize = 8;
+const READERS_STEPS: usize = 128;
 /// Entries in one piece of the table.
 const PIECE: usize = 1024;
 
@@ -135,6 +139,17 @@ pub(crate) enum Interest {
     Udp(Datagrams),
 }
 
+impl Interest {
+    /// Bytes kept.
+    fn held(&self) -> usize {
+        match self {
+            Self::Tcp(connection) => connection.held(),
+            Self::Udp(datagrams) => datagrams.held(),
+            Self::Nothing | Self::Fresh => 0,
+        }
+    }
+}
+
 /// How far a TCP connection has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct TcpState(u8);
@@ -227,12 +242,7 @@ impl Entry {
 
     /// Bytes that it keeps beside its entry.
     pub fn held(&self) -> usize {
-        let interest = match &self.interest {
-            Interest::Tcp(connection) => connection.held(),
-            Interest::Udp(datagrams) => datagrams.held(),
-            Interest::Nothing | Interest::Fresh => 0,
-        };
-        interest + self.known.as_ref().map_or(0, |known| known.held())
+        self.interest.held() + self.known.as_ref().map_or(0, |known| known.held())
     }
 
     /// Counts a packet of so many bytes.
@@ -385,6 +395,8 @@ pub(crate) struct FlowTable {
     free: Vec<u32>,
     hasher: RandomState,
     hand: usize,
+    /// Where flows that keep bytes were looked for last; the other hand leaves the youngest behind it.
+    reader_hand: usize,
     flows_max: usize,
 }
 
@@ -417,6 +429,7 @@ impl FlowTable {
             free: Vec::new(),
             hasher: RandomState::default(),
             hand: 0,
+            reader_hand: 0,
             flows_max: flows_max.clamp(1, 1 << 28),
         }
     }
@@ -497,6 +510,20 @@ impl FlowTable {
         Some(Forgotten { entry, why })
     }
 
+    /// The longest silent of a few flows that keep bytes to be read, the one at this place apart.
+    pub fn longest_silent_reader(&mut self, Slot(but): Slot) -> Option<Slot> {
+        let used = self.used().max(1);
+        let places = (1..=READERS_STEPS).map(|step| (self.reader_hand + step) % used);
+        let keeping = places.filter_map(|place| {
+            let slot = u32::try_from(place).ok()?;
+            let entry = self.at(slot).filter(|entry| slot != but && entry.interest.held() > 0)?;
+            Some((entry.last_at, slot, place))
+        });
+        let longest = keeping.take(READERS_SAMPLE).min();
+        self.reader_hand = longest.map_or(self.reader_hand + READERS_STEPS, |(_, _, place)| place) % used;
+        longest.map(|(_, slot, _)| Slot(slot))
+    }
+
     /// Puts in a flow that is not in the table.
     pub fn insert(&mut self, entry: Entry) -> Option<Slot> {
         let (hash, spread_hash) = halves(entry.key.hash(&self.hasher));
@@ -525,7 +552,7 @@ impl FlowTable {
     pub fn drain(&mut self) -> impl Iterator<Item = Entry> + use<> {
         self.index.clear();
         self.free.clear();
-        self.hand = 0;
+        (self.hand, self.reader_hand) = (0, 0);
         std::mem::take(&mut self.pieces).into_iter().flatten().flatten()
     }
 
@@ -534,9 +561,13 @@ impl FlowTable {
         self.pieces.get(slot / PIECE)?.get(slot % PIECE)?.as_ref()
     }
 
+    /// Places that were ever used.
+    fn used(&self) -> usize {
+        self.pieces.last().map_or(0, |last| (self.pieces.len() - 1) * PIECE + last.len())
+    }
+
     fn step_hand(&mut self) -> u32 {
-        let used = self.pieces.last().map_or(0, |last| (self.pieces.len() - 1) * PIECE + last.len());
-        self.hand = if self.hand + 1 < used { self.hand + 1 } else { 0 };
+        self.hand = if self.hand + 1 < self.used() { self.hand + 1 } else { 0 };
         u32::try_from(self.hand).unwrap_or_default()
     }
 }
