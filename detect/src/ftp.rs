@@ -118,22 +118,32 @@ impl Client {
             _ => SocketAddr::new(address, port).to_string(),
         };
         let Some(path) = joined(&self.directory, name) else { return };
-        let mut target = String::with_capacity(path.len() + 16);
-        for byte in path.bytes() {
-            // RFC 3986 §3.3; the bytes of other characters are kept as they are when they are UTF-8.
-            let plain = byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#' | b'"' | b'<' | b'>');
-            if plain {
-                target.push(char::from(byte));
-            } else {
-                let _ = write!(target, "%{byte:02X}"); // a String takes all that is written
-            }
-        }
+        let target = escaped(path);
         let url = Seen::UrlParts { scheme: "ftp", host: &host, target: &target };
         sink.sight(Sighting::new(url, SeenIn::FtpUrl, line));
     }
 }
 
-/// A name seen from a directory, as a path from the root, without `.` and `..`. `None` when it is too long.
+/// A path as it stands in a URL (RFC 3986 §3.3).
+fn escaped(path: String) -> String {
+    let is_plain =
+        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#' | b'"' | b'<' | b'>');
+    if path.bytes().all(is_plain) {
+        return path;
+    }
+    let mut target = String::with_capacity(path.len() + 16);
+    for byte in path.bytes() {
+        if is_plain(byte) {
+            target.push(char::from(byte));
+        } else {
+            let _ = write!(target, "%{byte:02X}"); // a String takes all that is written
+        }
+    }
+    target
+}
+
+/// A name seen from a directory that was made in this way, as a path from the root, without `.` and `..`. `None` when
+/// it is too long. Only the name is taken apart: a flood of short names in a deep directory is cheap to send.
 fn joined(directory: &str, name: &[u8]) -> Option<String> {
     if directory.len() + name.len() > PATH_BYTES_MAX {
         return None;
@@ -141,7 +151,8 @@ fn joined(directory: &str, name: &[u8]) -> Option<String> {
     let name = String::from_utf8_lossy(name);
     let start = if name.starts_with('/') { "" } else { directory };
     let mut path = String::with_capacity(start.len() + name.len() + 1);
-    for part in start.split('/').chain(name.split('/')) {
+    path.push_str(start);
+    for part in name.split('/') {
         match part {
             "" | "." => {}
             ".." => path.truncate(path.rfind('/').unwrap_or_default()),

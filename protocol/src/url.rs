@@ -109,7 +109,9 @@ pub fn normalise(text: &str, into: &mut String) -> Result<(usize, usize), NotAUr
     if text.len() > URL_BYTES_MAX {
         return Err(NotAUrl::TooLong);
     }
-    if text.chars().any(|c| c.is_control() || c == ' ') {
+    // Most are ASCII, of which this passes many bytes at once.
+    let is_refused = |byte: u8| byte <= b' ' || byte == 0x7f;
+    if text.bytes().any(is_refused) || (!text.is_ascii() && text.chars().any(char::is_control)) {
         return Err(NotAUrl::Characters);
     }
     let (scheme, rest) = text.split_once("://").ok_or(NotAUrl::Scheme)?;
