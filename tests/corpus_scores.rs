@@ -12,7 +12,20 @@ use vedetta_tests::netlab::program::binary;
 /// A kind of `score.py`, the least recall and the greatest share of false values that it may have.
 type Bar = (&'static str, f64, Option<f64>);
 
-const CAPTURES: &[Bar] = &[("ip", 0.99, Some(0.005)), ("dns_qname", 0.97, Some(0.005)), ("sni", 0.85, None)];
+const CAPTURES: &[Bar] = &[
+    ("ip", 0.998, Some(0.003)),
+    ("dns_qname", 0.995, Some(0.003)),
+    ("dns_answer_ip", 0.99, Some(0.003)),
+    ("sni", 0.99, Some(0.003)),
+    ("http_host", 0.98, Some(0.003)),
+    // One value, which the truth spells wrong, is half a percent here: see corpus_misses.md.
+    ("url", 0.98, Some(0.005)),
+    ("user_agent", 0.98, Some(0.003)),
+    ("ja3", 0.985, Some(0.003)),
+    ("ja4", 0.985, Some(0.003)),
+    ("cert_sha1", 0.97, Some(0.003)),
+    ("email", 0.95, Some(0.003)),
+];
 
 fn corpus() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
