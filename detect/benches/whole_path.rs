@@ -1,7 +1,7 @@
 //! The whole path beside its limit: CPU time to read, decode, track, parse and match every packet of a capture,
 //! over the CPU time of the bare libpcap loop over the same file in the same run, one after the other in turns.
 //!
-//! `cargo bench -p vedetta-detect --bench whole_path [-- --packets N] [-- --rounds N]`; with the test corpus beside
+//! `cargo bench -p vedetta-detect --bench whole_path [-- --packets N] [-- --rounds N] [-- --each]`; with the test corpus beside
 //! the project (or `VEDETTA_CORPUS`), over its captures too.
 
 #![allow(missing_docs, reason = "a benchmark")]
@@ -109,6 +109,10 @@ fn compare(name: &str, paths: &[PathBuf], rounds: usize, matcher: &Arc<Matcher>)
         for path in paths {
             let mut detector = Detector::new(&DetectorConfig::default(), "bench", Arc::clone(matcher));
             let (bare, whole) = (bare(path), whole(path, &mut detector));
+            if round == rounds && std::env::args().any(|argument| argument == "--each") {
+                let more = whole.cpu.saturating_sub(bare.cpu).as_nanos();
+                println!("{more:>10} ns more for {:>6} packets of {}", bare.packets, path.display());
+            }
             add(&mut bare_sum, bare);
             add(&mut whole_sum, whole);
         }
