@@ -238,7 +238,10 @@ mod tests {
             handshakes.end(sink);
         });
         seen.retain(|line| !line.starts_with("tls.ja3") && !line.contains(&"0".repeat(3)));
-        let seen: Vec<&str> = seen.iter().map(|line| if line.contains(".ja4 ") { line.split('_').next().unwrap() } else { line.as_str() }).collect();
+        let seen: Vec<&str> = seen
+            .iter()
+            .map(|line| if line.contains(".ja4 ") { line.split('_').next().unwrap() } else { line.as_str() })
+            .collect();
         assert_eq!(seen, expected);
     }
 

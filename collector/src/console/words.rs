@@ -92,7 +92,7 @@ pub(crate) const ROLES: [(&str, Label); 2] =
     [("remote", label("remota", "remote")), ("host", label("interna", "town's own host"))];
 
 /// Places in a flow or a line.
-const PLACES: [(&str, Label); 46] = [
+const PLACES: [(&str, Label); 48] = [
     ("flow.src", label("sorgente del flusso", "source of the flow")),
     ("flow.dst", label("destinazione del flusso", "destination of the flow")),
     ("dns.query", label("nome chiesto al DNS", "name asked of DNS")),
