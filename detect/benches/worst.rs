@@ -27,7 +27,7 @@ use protocol::{Indicator, LookFor, Serial, Timestamp};
 use vedetta_detect::{Detector, DetectorConfig, Line, Link, Matcher};
 
 /// A byte of the worst input may cost so many times an ordinary one: of ordinary traffic most bytes are passed over,
-/// of this none is, and what is looked for stands close together. The worst known take five to eleven.
+/// of this none is, and what is looked for stands close together. The worst known take ten to seventeen.
 const TIMES_MAX: f64 = 20.0;
 /// At four times the size quadratic work costs four times as much a byte, and more than twice when half of the
 /// smaller one's cost is something else. Caches and noise make it one and a half.

@@ -99,6 +99,8 @@ counters! {
     http_requests,
     /// HTTP heads that could not be read, and places where a message should begin and none does.
     http_malformed,
+    /// Files of FTP not read because their paths were out of proportion to the commands that named them.
+    ftp_files_refused,
     /// HTTP heads longer than is kept: what their first part says was read.
     http_heads_long,
     /// HTTP messages whose fields leave open where their body ends, as request smuggling has it.

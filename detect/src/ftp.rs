@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use protocol::SeenIn;
 
+use crate::allowance::Allowance;
 use crate::lines::{Lines, after_verb};
 use crate::mail::smtp::TLS_HANDSHAKE;
 use crate::reader::{Part, Step, Towards};
@@ -40,6 +41,7 @@ pub(crate) struct Client {
     entering: Option<String>,
     is_sure: bool,
     unknown: u16,
+    allowance: Allowance,
 }
 
 /// Whether a line begins what a client says; `None` when it is too short to tell.
@@ -71,6 +73,7 @@ impl Client {
             return Step::Other(0);
         }
         let Some(piece) = self.lines.next(part.bytes) else { return Step::Consumed(0) };
+        self.allowance.earn(piece.used);
         if piece.begins && piece.ends {
             self.command(piece.text, (part.towards, &mut part.talk.heard), sink);
         } else {
@@ -106,7 +109,7 @@ impl Client {
         self.unknown = 0;
     }
 
-    fn sight_file(&self, name: &[u8], (line, towards): (&[u8], Towards), sink: &mut Sink<'_>) {
+    fn sight_file(&mut self, name: &[u8], (line, towards): (&[u8], Towards), sink: &mut Sink<'_>) {
         let Some(flow) = sink.flow else { return };
         let (address, port) = match towards {
             Towards::Server => (flow.dst, flow.dst_port),
@@ -118,6 +121,10 @@ impl Client {
             _ => SocketAddr::new(address, port).to_string(),
         };
         let Some(path) = joined(&self.directory, name) else { return };
+        if !self.allowance.spend(path.len()) {
+            sink.counters.ftp_files_refused += 1;
+            return;
+        }
         let target = escaped(path);
         let url = Seen::UrlParts { scheme: "ftp", host: &host, target: &target };
         sink.sight(Sighting::new(url, SeenIn::FtpUrl, line));

@@ -1,6 +1,7 @@
 //! Frames and log lines in, hits out. Nothing here sleeps, reads a file or asks the time: time and bytes
 //! are arguments, so a recorded capture gives the same hits as the live one.
 
+mod allowance;
 mod connection;
 mod cooldown;
 mod counters;

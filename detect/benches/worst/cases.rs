@@ -65,6 +65,13 @@ pub const ALL: &[Protocol] = &[
                 let entry = literal(0x41, &[b'x'; 120]);
                 h2(shares(size), &[entry, vec![0xbe; 60 * size]].concat(), MSS)
             }),
+            ("one long path again", |size| {
+                let path = [&[0x82, 0x86, 0x41, 1, b'a', 0x44, 0x7f, 0x80, size as u8][..], &[b'/'; 127]];
+                let path = [&path.concat()[..], &vec![b'a'; 128 * size]].concat();
+                let first = [&[0][..], &prefixed(&path)[..2], &[1, 5, 0, 0, 0, 1], &path].concat();
+                let again = [0, 0, 4, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0xbf, 0xbe].repeat(80 * size);
+                connections(shares(size), 8080, &[(UP, PREFACE, MSS), (UP, &first, MSS), (UP, &again, MSS)])
+            }),
             ("table sizes", |size| h2(shares(size), &[0x20, 0x3f, 0xe1, 0x1f].repeat(60 * size), MSS)),
             ("continuations of one byte", |size| {
                 let more = [0, 0, 1, 9, 0, 0, 0, 0, 1, 0x84].repeat(100 * size);

@@ -22,6 +22,11 @@ impl Default for Origins {
 }
 
 impl Origins {
+    /// Whether a field of this name is one that names addresses.
+    pub fn are_in(name: &[u8]) -> bool {
+        name.eq_ignore_ascii_case(b"forwarded") || LISTS.iter().any(|list| name.eq_ignore_ascii_case(list))
+    }
+
     /// Takes a field, if it is one that names addresses; tells whether it is.
     pub fn note(&mut self, name: &[u8], value: &[u8]) -> bool {
         if name.eq_ignore_ascii_case(b"forwarded") {

@@ -5,6 +5,7 @@ use protocol::SeenIn;
 use super::forwarded::Origins;
 use super::hpack::Decoder;
 use super::request::{name_of, seen_host};
+use crate::allowance::Allowance;
 use crate::reader::Step;
 use crate::sighting::{Seen, Sighting, Sink};
 
@@ -38,6 +39,7 @@ pub(crate) struct Frames {
     continuations: u8,
     in_block: bool,
     request: Fields,
+    allowance: Allowance,
 }
 
 /// The fields of a request that say something.
@@ -102,8 +104,19 @@ impl Frames {
         }
         let block = std::mem::take(&mut self.block);
         self.request.clear();
-        let request = &mut self.request;
-        self.decoder.read(if whole { fragment } else { &block }, |name, value| request.note(name, value))?;
+        let (request, allowance) = (&mut self.request, &mut self.allowance);
+        let fragment = if whole { fragment } else { &block };
+        allowance.earn(FRAME_HEADER_BYTES + fragment.len());
+        let mut in_proportion = true;
+        self.decoder.read(fragment, |name, value| {
+            in_proportion &= !Fields::is_noted(name) || allowance.spend(value.len());
+            if in_proportion {
+                request.note(name, value);
+            }
+        })?;
+        if !in_proportion {
+            return None;
+        }
         request.sight(sink);
         Some(())
     }
@@ -138,6 +151,14 @@ impl Fields {
 
     fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// Whether a field of this name says something.
+    fn is_noted(name: &[u8]) -> bool {
+        matches!(
+            name,
+            b":method" | b":scheme" | b":authority" | b":path" | b"host" | b"user-agent" | b"referer"
+        ) || Origins::are_in(name)
     }
 
     fn note(&mut self, name: &[u8], value: &[u8]) {
@@ -244,6 +265,15 @@ mod tests {
         let frames = [frame(HEADERS, 5, REQUEST), frame(HEADERS, 5, &second)];
         let expected = [&SEEN[..], &["http2.host evil.example", "http2.url http://evil.example/b"]].concat();
         check(&frames, &expected, true);
+    }
+
+    #[test]
+    fn a_long_path_named_again_and_again_by_one_byte_ends_the_reading() {
+        let path = [&[0x82, 0x86, 0x44, 0x7f, 0xa1, 0x1e, b'/'][..], &[b'a'; 3999]].concat();
+        let mut flood = vec![frame(HEADERS, 5, &path)];
+        flood.extend(vec![frame(HEADERS, 5, &[0x82, 0x86, 0xbe]); 1000]);
+        check(&flood, &[], false);
+        check(&flood[..10], &[], true);
     }
 
     #[test]
