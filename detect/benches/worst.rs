@@ -27,13 +27,15 @@ use protocol::{Indicator, LookFor, Serial, Timestamp};
 use vedetta_detect::{Detector, DetectorConfig, Line, Link, Matcher};
 
 /// A byte of the worst input may cost so many times an ordinary one: of ordinary traffic most bytes are passed over,
-/// of this none is, and what is looked for stands close together. The worst known take ten to seventeen.
-const TIMES_MAX: f64 = 20.0;
+/// of this none is, and what is looked for stands close together. The worst known take ten to twenty.
+const TIMES_MAX: f64 = 30.0;
 /// At four times the size quadratic work costs four times as much a byte, and more than twice when half of the
 /// smaller one's cost is something else. Caches and noise make it one and a half.
 const GROWTH_MAX: f64 = 2.0;
 /// Sizes of one message that are compared, and of what stands beside the ordinary.
 const SIZES: [usize; 2] = [4, 16];
+/// A case is over the limit when it is so many times in a row.
+const TRIES: usize = 3;
 /// The best of so many runs counts.
 const RUNS: usize = 5;
 
@@ -67,9 +69,17 @@ fn main() -> ExitCode {
         }
         let usual = nanoseconds(*ordinary, SIZES[0], *per);
         for (name, made) in *worst {
-            let [small, large] = SIZES.map(|size| nanoseconds(*made, size, *per));
-            let (times, growth) = (large / usual, large / small);
-            let is_over = times > TIMES_MAX || growth > GROWTH_MAX;
+            let measured = || {
+                let [small, large] = SIZES.map(|size| nanoseconds(*made, size, *per));
+                (large, large / usual, large / small)
+            };
+            let exceeds = |(_, times, growth): &(f64, f64, f64)| *times > TIMES_MAX || *growth > GROWTH_MAX;
+            // What disturbs a measurement seldom comes twice; what the code does comes each time.
+            let (mut worst, mut tries) = (measured(), 1);
+            while exceeds(&worst) && tries < TRIES {
+                (worst, tries) = (measured(), tries + 1);
+            }
+            let (is_over, (large, times, growth)) = (exceeds(&worst), worst);
             over += u32::from(is_over);
             let mark = if is_over { "  OVER THE LIMIT" } else { "" };
             let case = format!("{protocol}: {name}");

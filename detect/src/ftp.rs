@@ -111,6 +111,10 @@ impl Client {
 
     fn sight_file(&mut self, name: &[u8], (line, towards): (&[u8], Towards), sink: &mut Sink<'_>) {
         let Some(flow) = sink.flow else { return };
+        if !self.allowance.spend(self.directory.len() + name.len()) {
+            sink.counters.ftp_files_refused += 1;
+            return;
+        }
         let (address, port) = match towards {
             Towards::Server => (flow.dst, flow.dst_port),
             Towards::Client => (flow.src, flow.src_port),
@@ -121,10 +125,6 @@ impl Client {
             _ => SocketAddr::new(address, port).to_string(),
         };
         let Some(path) = joined(&self.directory, name) else { return };
-        if !self.allowance.spend(path.len()) {
-            sink.counters.ftp_files_refused += 1;
-            return;
-        }
         let target = escaped(path);
         let url = Seen::UrlParts { scheme: "ftp", host: &host, target: &target };
         sink.sight(Sighting::new(url, SeenIn::FtpUrl, line));
