@@ -9,7 +9,7 @@ use protocol::{BundleWriter, Indicator, LookFor, Serial, Timestamp, bundle::Bund
 use super::conversations;
 use super::datagrams::PORTS;
 use super::frames::{LINK_NUMBERS, udp, v4, v6};
-use super::hello::{client_hello, dns_answer, dns_question, dtls_hello, handshake, prefixed};
+use super::hello::{client_hello, dns_answer, dns_question, dtls_hello, handshake, prefixed, records};
 use super::input::{message, piece};
 
 /// An input and its name.
@@ -178,11 +178,16 @@ fn datagrams() -> Vec<Named> {
         ]
         .concat()
     };
+    let tls = records(&client_hello("www.evil.example"), 16_000);
     vec![
         named("dns", asked(53)),
         named("multicast_dns", asked(5353)),
         named("llmnr", asked(5355)),
         named("dtls", [on(5684), message(false, &dtls_hello("www.evil.example"))].concat()),
+        named(
+            "openvpn",
+            [on(1194), message(false, &openvpn(7, &[])), message(false, &openvpn(4, &tls))].concat(),
+        ),
         named(
             "gtp",
             [on(2152), message(false, &[&[0x30, 0xff, 0, 62, 0, 0, 0, 1][..], &packet()].concat())].concat(),
@@ -193,6 +198,12 @@ fn datagrams() -> Vec<Named> {
             [on(443), message(false, &[0xc0, 0, 0, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0, 1])].concat(),
         ),
     ]
+}
+
+/// A packet of OpenVPN's control channel without an HMAC: opcode and key, session, no acknowledgement, number, TLS.
+fn openvpn(opcode: u8, tls: &[u8]) -> Vec<u8> {
+    let number = u8::from(opcode == 4);
+    [&[opcode << 3][..], b"session1", &[0, 0, 0, 0, number], tls].concat()
 }
 
 /// CRYPTO frames (RFC 9000 §19.6).
