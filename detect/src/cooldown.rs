@@ -127,6 +127,7 @@ impl Cooldowns {
     }
 
     /// Closes what is due.
+    #[inline]
     pub fn handle_timeout(&mut self, at: Timestamp) {
         while self.order.front().is_some_and(|(closes_at, _)| *closes_at <= at) {
             if let Some(due) = self.order.pop_front() {

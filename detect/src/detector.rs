@@ -224,7 +224,11 @@ impl Detector {
     }
 
     /// Takes what there is of packets whose fragments did not come, or have no room.
+    #[inline]
     fn give_up_fragments(&mut self, at: Timestamp) {
+        if self.fragments.is_empty() {
+            return;
+        }
         while let Some(whole) = self.fragments.give_up(at, &mut self.counters) {
             self.handle_whole(at, whole);
         }

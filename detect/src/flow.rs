@@ -63,6 +63,7 @@ impl Way {
 /// The upper half of an IPv4-mapped address (RFC 4291 §2.5.5.2).
 const MAPPED: u64 = 0xffff_0000_0000;
 
+#[inline]
 fn words(address: IpAddr) -> [u64; 2] {
     match address {
         IpAddr::V4(v4) => [0, MAPPED | u64::from(v4.to_bits())],
@@ -84,6 +85,7 @@ fn address(words: [u64; 2]) -> IpAddr {
 }
 
 impl FlowKey {
+    #[inline]
     pub fn of(packet: &Packet<'_>) -> (Self, Way) {
         let (proto, src_port, dst_port) = match &packet.segment {
             Segment::Tcp(tcp) => (Transport::Tcp, tcp.src_port, tcp.dst_port),
@@ -99,6 +101,7 @@ impl FlowKey {
         }
     }
 
+    #[inline]
     fn hash(&self, hasher: &RandomState) -> u64 {
         let mut hash = hasher.build_hasher();
         let ports = u64::from(self.low_port) << 32 | u64::from(self.high_port) << 8 | self.proto as u64;
@@ -246,6 +249,7 @@ impl Entry {
     }
 
     /// Counts a packet of so many bytes.
+    #[inline]
     pub fn count(&mut self, at: Timestamp, way: Way, length: usize) {
         self.last_at = self.last_at.max(at);
         let [up, down] = &mut self.packets;
@@ -316,6 +320,7 @@ impl Entry {
     }
 
     /// Whether what a packet carries this way is still to be read.
+    #[inline]
     pub fn reads(&self, packet: &Packet<'_>, way: Way) -> bool {
         let payload = match &packet.segment {
             Segment::Tcp(tcp) => tcp.payload,
@@ -343,11 +348,13 @@ impl Entry {
     }
 
     /// Whether its ends are to be compared: with a new set of indicators, or because it has gone on for long.
+    #[inline]
     pub fn is_due(&self, at: Timestamp, set_number: u32) -> bool {
         self.compared_with != set_number || at >= self.review_at
     }
 
     /// Whether a packet neither begins nor ends anything and nothing is due.
+    #[inline]
     pub fn goes_on(&self, at: Timestamp, packet: &Packet<'_>, set_number: u32) -> bool {
         let flagged = matches!(&packet.segment, Segment::Tcp(tcp) if tcp.syn || tcp.fin || tcp.rst);
         !flagged && !self.is_due(at, set_number) && !self.is_idle(at)
@@ -366,6 +373,7 @@ impl Entry {
         self.is_idle(at).then(|| self.own_end().unwrap_or(FlowEnd::Idle))
     }
 
+    #[inline]
     pub fn is_idle(&self, at: Timestamp) -> bool {
         let seconds = match self.key.proto {
             Transport::Tcp if self.state.is_ended() => ENDED_IDLE_SECONDS,
@@ -411,12 +419,14 @@ pub(crate) struct Forgotten {
 }
 
 /// The lower half of a hash, and that half spread again over the bits that the index uses.
+#[inline]
 fn halves(hash: u64) -> (u32, u64) {
     let [_, _, _, _, low @ ..] = hash.to_be_bytes();
     let low = u32::from_be_bytes(low);
     (low, spread(low))
 }
 
+#[inline]
 fn spread(low: u32) -> u64 {
     u64::from(low).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -458,6 +468,7 @@ impl FlowTable {
     }
 
     /// Where the flow of a key is.
+    #[inline]
     pub fn find(&self, key: &FlowKey) -> Option<Slot> {
         let (low, spread) = halves(key.hash(&self.hasher));
         let is_it =
@@ -466,6 +477,7 @@ impl FlowTable {
     }
 
     /// The flow at a place.
+    #[inline]
     pub fn entry(&mut self, Slot(slot): Slot) -> Option<&mut Entry> {
         let slot = usize::try_from(slot).ok()?;
         self.pieces.get_mut(slot / PIECE)?.get_mut(slot % PIECE)?.as_mut()
@@ -556,6 +568,7 @@ impl FlowTable {
         std::mem::take(&mut self.pieces).into_iter().flatten().flatten()
     }
 
+    #[inline]
     fn at(&self, slot: u32) -> Option<&Entry> {
         let slot = usize::try_from(slot).ok()?;
         self.pieces.get(slot / PIECE)?.get(slot % PIECE)?.as_ref()

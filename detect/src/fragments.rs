@@ -149,6 +149,12 @@ impl Fragments {
         self.remove(key)
     }
 
+    /// Whether nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// The next packet that waited for too long, or must make room: what there is of it.
     pub fn give_up(&mut self, at: Timestamp, counters: &mut Counters) -> Option<Whole> {
         let Waiting { begun_at, key, .. } = *self.order.front()?;

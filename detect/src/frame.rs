@@ -119,6 +119,7 @@ impl<'a> Packets<'a> {
     }
 
     /// The packet of a frame that holds one plain packet and nothing else of interest, as most do.
+    #[inline]
     pub fn plain(link: Link, frame: &'a [u8]) -> Option<Packet<'a>> {
         let (header, rest) = frame.split_first_chunk::<14>()?;
         if link != Link::Ethernet || !matches!(header, [.., 0x08, 0x00] | [.., 0x86, 0xdd]) {

@@ -76,11 +76,13 @@ pub(super) fn slice<'a>(bytes: &'a [u8], counters: &mut Counters) -> Option<Slic
 }
 
 /// A plain packet that is no tunnel's.
+#[inline]
 pub(super) fn plain(bytes: &[u8]) -> Option<Packet<'_>> {
     quick::slice(bytes).filter(|packet| inside(&packet.segment).is_none())
 }
 
 /// What a datagram carries when it is a tunnel's.
+#[inline]
 fn inside<'a>(segment: &Segment<'a>) -> Option<(Layer, &'a [u8])> {
     match segment {
         Segment::Udp { src_port, dst_port, payload } => tunnel::in_udp(*src_port, *dst_port, payload),
