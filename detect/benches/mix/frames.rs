@@ -59,7 +59,7 @@ impl Ends {
                 frame.extend(src.octets());
                 frame.extend(dst.octets());
             }
-            _ => panic!("both ends are of one family"),
+            _ => unreachable!("both ends are of one family"),
         }
         frame
     }
