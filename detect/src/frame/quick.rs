@@ -9,7 +9,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// The packet; `None` when it is not one of the plain ones.
-#[inline]
+#[inline(always)]
 pub(super) fn slice(bytes: &[u8]) -> Option<Packet<'_>> {
     match bytes.first()? {
         0x45 => v4(bytes),
@@ -18,7 +18,7 @@ pub(super) fn slice(bytes: &[u8]) -> Option<Packet<'_>> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn v4(bytes: &[u8]) -> Option<Packet<'_>> {
     let (header, _) = bytes.split_first_chunk::<20>()?;
     let [_, _, high, low, _, _, fragment_high, fragment_low, _, protocol, _, _, a, b, c, d, e, f, g, h] =
@@ -33,7 +33,7 @@ fn v4(bytes: &[u8]) -> Option<Packet<'_>> {
     Some(Packet { src: src.into(), dst: dst.into(), length, segment })
 }
 
-#[inline]
+#[inline(always)]
 fn v6(bytes: &[u8]) -> Option<Packet<'_>> {
     let (header, _) = bytes.split_first_chunk::<40>()?;
     let [_, _, _, _, high, low, protocol, _, addresses @ ..] = header;
@@ -44,7 +44,7 @@ fn v6(bytes: &[u8]) -> Option<Packet<'_>> {
     Some(Packet { src: address(*src), dst: address(*dst.first_chunk()?), length, segment })
 }
 
-#[inline]
+#[inline(always)]
 fn segment(protocol: u8, bytes: &[u8]) -> Option<Segment<'_>> {
     match protocol {
         TCP => tcp(bytes),
@@ -53,7 +53,7 @@ fn segment(protocol: u8, bytes: &[u8]) -> Option<Segment<'_>> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn tcp(bytes: &[u8]) -> Option<Segment<'_>> {
     let (header, _) = bytes.split_first_chunk::<20>()?;
     let [a, b, c, d, s0, s1, s2, s3, _, _, _, _, offset, flags, ..] = *header;
@@ -74,7 +74,7 @@ fn tcp(bytes: &[u8]) -> Option<Segment<'_>> {
     }))
 }
 
-#[inline]
+#[inline(always)]
 fn udp(bytes: &[u8]) -> Option<Segment<'_>> {
     let length = usize::from(be16(bytes, 4)?);
     let (header, _) = bytes.split_first_chunk::<8>()?;
