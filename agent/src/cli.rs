@@ -31,16 +31,26 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch the interfaces and log files of the configuration and send hits to the collector.
+    #[command(after_help = "Example:\n  vedetta-agent run --config /etc/vedetta/agent.toml")]
     Run(ConfigArgument),
     /// Read the configuration and say what is wrong with it.
+    #[command(after_help = "Example:\n  vedetta-agent check-config --config /etc/vedetta/agent.toml")]
     CheckConfig(ConfigArgument),
     /// Turn an enrolment code into this sensor's identity.
+    #[command(after_help = "Example:\n  runuser -u vedetta-agent -- vedetta-agent enrol CODE")]
     Enrol(EnrolArguments),
     /// Ask the running agent how it does.
+    #[command(after_help = "Example:\n  vedetta-agent status --json | jq .sources")]
     Status(StatusArguments),
     /// Compare captures and log files with indicators and print the hits.
+    #[command(
+        after_help = "Exit status 1 when an input could not be read to its end.\n\nExample:\n  vedetta-agent replay --indicators list.txt --home-net 192.0.2.0/24 capture.pcap gateway.log"
+    )]
     Replay(ReplayArguments),
     /// Print everything the sensor would see in captures and log files.
+    #[command(
+        after_help = "Exit status 1 when an input could not be read to its end.\n\nExample:\n  vedetta-agent observe --jobs 2 monday.pcapng tuesday.pcap.gz | jq -r .value | sort | uniq -c"
+    )]
     Observe(ObserveArguments),
 }
 
