@@ -30,24 +30,40 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make the certificate authority, the server's certificate, the store and the first operator.
+    #[command(
+        after_help = "Example:\n  vedetta-collector init --host collector.example --operator anna --cosc-root 1.root.json"
+    )]
     Init(commands::init::Init),
     /// Take in hits, offer bundles and serve the console until stopped.
+    #[command(after_help = "Example:\n  vedetta-collector run --config /etc/vedetta/collector.toml")]
     Run,
     /// Read the configuration and say whether it is right.
+    #[command(after_help = "Example:\n  vedetta-collector check-config --config /etc/vedetta/collector.toml")]
     CheckConfig,
     /// Trust a COSC: its TUF root decides which bundles are genuine.
+    #[command(after_help = "Example:\n  vedetta-collector trust-root 1.root.json")]
     TrustRoot(commands::desks::TrustRoot),
     /// Print a one-time code that enrols one sensor of a town.
+    #[command(after_help = "Example:\n  vedetta-collector invite --comune \"Borgo Chiaro\" --hours 48")]
     Invite(commands::sensors::Invite),
     /// List the sensors.
+    #[command(after_help = "Example:\n  vedetta-collector agents --json")]
     Agents(commands::sensors::Agents),
     /// Take a sensor's or a desk's certificates back; its connections end within a second.
+    #[command(after_help = "Example:\n  vedetta-collector revoke AGENT --reason \"gateway replaced\"")]
     Revoke(commands::sensors::Revoke),
     /// Sign a desk's request, so that it may push bundles; prints its certificate chain.
+    #[command(
+        after_help = "Example:\n  vedetta-collector admit-desk desk.req.pem --name cosc-esempio > chain.pem"
+    )]
     AdmitDesk(commands::desks::AdmitDesk),
     /// Print stored hits, oldest first.
+    #[command(
+        after_help = "Example:\n  vedetta-collector hits --comune \"Borgo Chiaro\" --kind domain --json"
+    )]
     Hits(commands::hits::Hits),
     /// Add or disable an operator of the console.
+    #[command(after_help = "Example:\n  vedetta-collector operator add bruno")]
     Operator(commands::operators::OperatorCommand),
 }
 

@@ -21,6 +21,7 @@ pub struct OperatorCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Add an operator, or let a disabled one in again with a new password.
+    #[command(after_help = "Example:\n  vedetta-collector operator add bruno --password-file password.txt")]
     Add {
         /// The operator's name.
         name: String,
@@ -29,11 +30,13 @@ enum Action {
         password_file: Option<PathBuf>,
     },
     /// Keep an operator out; open sessions end at once.
+    #[command(after_help = "Example:\n  vedetta-collector operator disable bruno")]
     Disable {
         /// The operator's name.
         name: String,
     },
     /// List the operators.
+    #[command(after_help = "Example:\n  vedetta-collector operator list --json")]
     List {
         /// Print one operator a line as JSON.
         #[arg(long)]
