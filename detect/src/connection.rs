@@ -37,7 +37,7 @@ impl Connection {
 
     /// Takes a segment with payload. `room`: bytes that may be kept more than are.
     pub fn push(&mut self, tcp: &Tcp<'_>, (way, room): (Way, usize), sink: &mut Sink<'_>) {
-        let towards = if way == self.began { Towards::Server } else { Towards::Client };
+        let towards = Towards::of(way, self.began);
         let stream = if way == Way::Up { &mut self.up } else { &mut self.down };
         if tcp.payload.len() > room && !stream.is_done() {
             sink.counters.streams_refused += 1;
@@ -54,7 +54,7 @@ impl Connection {
     pub fn end(&mut self, closed: [bool; 2], sink: &mut Sink<'_>) {
         let streams = [(&mut self.up, Way::Up), (&mut self.down, Way::Down)];
         for ((stream, way), closed) in streams.into_iter().zip(closed) {
-            let towards = if way == self.began { Towards::Server } else { Towards::Client };
+            let towards = Towards::of(way, self.began);
             stream.end((towards, &mut self.talk), closed, sink);
         }
     }

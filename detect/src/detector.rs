@@ -338,7 +338,7 @@ impl Detector {
         };
         let needed = payload.len()
             + if matches!(entry.interest, Interest::Fresh) { size_of::<Connection>() } else { 0 };
-        if !payload.is_empty() && self.held + needed > self.held_max {
+        if self.held + needed > self.held_max {
             self.give_up_streams((slot, needed), at);
         }
         let Some(entry) = self.flows.entry(slot) else { return };
@@ -364,8 +364,7 @@ impl Detector {
         match (&mut entry.interest, tcp) {
             (Interest::Tcp(connection), Some(tcp)) => connection.push(tcp, (way, room), &mut sink),
             (Interest::Udp(datagrams), None) => {
-                let towards = if way == began { Towards::Server } else { Towards::Client };
-                datagrams.read(payload, (towards, room), &mut sink);
+                datagrams.read(payload, (Towards::of(way, began), room), &mut sink);
             }
             _ => {}
         }
@@ -384,8 +383,7 @@ impl Detector {
             let Some(slot) = self.flows.longest_silent_reader(but) else { return };
             let Some(entry) = self.flows.entry(slot) else { return };
             let held_before = entry.held();
-            let mut interest = std::mem::replace(&mut entry.interest, Interest::Nothing);
-            read_rest(&mut interest, entry, (&mut self.door, &mut self.counters, self.wants), at);
+            read_rest(entry, (&mut self.door, &mut self.counters, self.wants), at);
             self.counters.streams_evicted += 1;
             self.held = (self.held + entry.held()).saturating_sub(held_before);
         }
@@ -413,21 +411,16 @@ impl Detector {
     /// A flow left the table: what still waited for missing bytes is read.
     fn end(&mut self, mut entry: Entry, why: FlowEnd, at: Timestamp) {
         self.held = self.held.saturating_sub(entry.held());
-        let mut interest = std::mem::replace(&mut entry.interest, Interest::Nothing);
-        read_rest(&mut interest, &mut entry, (&mut self.door, &mut self.counters, self.wants), at);
+        read_rest(&mut entry, (&mut self.door, &mut self.counters, self.wants), at);
         if let Some(known) = &entry.known {
             self.door.cooldowns.bring_up_to_date(known, &entry, Some(why));
         }
     }
 }
 
-/// Reads what waited for missing bytes in a flow that is over.
-fn read_rest(
-    interest: &mut Interest,
-    entry: &mut Entry,
-    (door, counters, wants): (&mut Door, &mut Counters, Wants),
-    at: Timestamp,
-) {
+/// Reads what waited for missing bytes in a flow of which nothing more is to be read.
+fn read_rest(entry: &mut Entry, (door, counters, wants): (&mut Door, &mut Counters, Wants), at: Timestamp) {
+    let mut interest = std::mem::replace(&mut entry.interest, Interest::Nothing);
     if matches!(interest, Interest::Nothing | Interest::Fresh) {
         return;
     }
@@ -437,7 +430,7 @@ fn read_rest(
     let mut sight = |sighting: Sighting<'_>| door.sight(&mut scene, sighting);
     let mut sink = Sink::new(counters, wants, &mut sight);
     sink.notes = notes;
-    match interest {
+    match &mut interest {
         Interest::Tcp(connection) => connection.end(closed, &mut sink),
         Interest::Udp(datagrams) => datagrams.end(&mut sink),
         Interest::Nothing | Interest::Fresh => {}

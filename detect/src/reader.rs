@@ -1,6 +1,7 @@
 //! What a stream speaks, told by its first bytes and not by its port, and the reader for it.
 
 use crate::dns;
+use crate::flow::Way;
 use crate::ftp;
 use crate::http;
 use crate::mail::{imap, pop3, smtp};
@@ -23,6 +24,13 @@ pub(crate) enum Towards {
     Server,
     /// The one that began.
     Client,
+}
+
+impl Towards {
+    /// Which party is reached this way, in a flow that was begun that way.
+    pub fn of(way: Way, began: Way) -> Self {
+        if way == began { Self::Server } else { Self::Client }
+    }
 }
 
 /// What the two directions of a connection know together.
