@@ -15,6 +15,8 @@
 
 #[path = "worst/cases.rs"]
 mod cases;
+#[path = "../src/sealed.rs"]
+mod sealed;
 #[path = "worst/wire.rs"]
 mod wire;
 

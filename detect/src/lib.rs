@@ -34,6 +34,8 @@ mod quic;
 mod rdp;
 mod reader;
 mod replies;
+#[cfg(test)]
+mod sealed;
 mod sighting;
 mod smb;
 mod ssh;

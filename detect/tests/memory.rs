@@ -11,12 +11,15 @@
     reason = "tests may"
 )]
 
+#[path = "../src/sealed.rs"]
+mod sealed;
+
 use std::sync::Arc;
 
-use aws_lc_rs::aead::quic::{AES_128, HeaderProtectionKey};
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use protocol::{Indicator, LookFor, Serial, Timestamp};
 use vedetta_detect::{Counters, Detector, DetectorConfig, Line, Link, Matcher, Report};
+
+use crate::sealed::seal;
 
 const BUDGET: usize = 8 << 20;
 /// Frames that a capture worker reads before it fetches hits.
@@ -268,31 +271,13 @@ fn hellos_that_never_end() {
     assert!(counters.streams_evicted > 0);
 }
 
-/// Seals CRYPTO bytes as the client's Initial under the keys that RFC 9001 Appendix A prints.
+/// A client's Initial with these CRYPTO bytes (RFC 9000 §19.6).
 fn initial(number: u8, offset: u16, data: &[u8]) -> Vec<u8> {
-    let mut payload = vec![6];
-    payload.extend((offset | 0x4000).to_be_bytes());
-    payload.extend((data.len() as u16 | 0x4000).to_be_bytes());
-    payload.extend(data);
-    payload.resize(payload.len().max(64), 0);
-    let mut header = vec![0xc1, 0, 0, 0, 1, 8, 0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08, 0, 0];
-    header.extend(((2 + payload.len() + 16) as u16 | 0x4000).to_be_bytes());
-    let number_at = header.len();
-    header.extend([0, number]);
-    let mut nonce = *b"\xfa\x04\x4b\x2f\x42\xa3\xfd\x3b\x46\xfb\x25\x5c";
-    nonce[11] ^= number;
-    let key = b"\x1f\x36\x96\x13\xdd\x76\xd5\x46\x77\x30\xef\xcb\xe3\xb1\xa2\x2d";
-    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key).unwrap());
-    let nonce = Nonce::assume_unique_for_key(nonce);
-    key.seal_in_place_append_tag(nonce, Aad::from(header.clone()), &mut payload).unwrap();
-    let mut packet = [header, payload].concat();
-    let hp = b"\x9f\x50\x44\x9e\x04\xa0\xe8\x10\x28\x3a\x1e\x99\x33\xad\xed\xd2";
-    let hp = HeaderProtectionKey::new(&AES_128, hp).unwrap();
-    let mask = hp.new_mask(&packet[number_at + 4..number_at + 20]).unwrap();
-    packet[0] ^= mask[0] & 0x0f;
-    packet[number_at] ^= mask[1];
-    packet[number_at + 1] ^= mask[2];
-    packet
+    let mut frame = vec![6];
+    frame.extend((offset | 0x4000).to_be_bytes());
+    frame.extend((data.len() as u16 | 0x4000).to_be_bytes());
+    frame.extend(data);
+    seal(number, &frame)
 }
 
 #[test]

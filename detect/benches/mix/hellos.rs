@@ -2,16 +2,7 @@
 
 use std::sync::OnceLock;
 
-use aws_lc_rs::aead::quic::{AES_128, HeaderProtectionKey};
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-
-/// RFC 9001 Appendix A: this connection identifier gives these keys.
-const CONNECTION: [u8; 8] = [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
-const KEY: [u8; 16] =
-    [0x1f, 0x36, 0x96, 0x13, 0xdd, 0x76, 0xd5, 0x46, 0x77, 0x30, 0xef, 0xcb, 0xe3, 0xb1, 0xa2, 0x2d];
-const IV: [u8; 12] = [0xfa, 0x04, 0x4b, 0x2f, 0x42, 0xa3, 0xfd, 0x3b, 0x46, 0xfb, 0x25, 0x5c];
-const HP: [u8; 16] =
-    [0x9f, 0x50, 0x44, 0x9e, 0x04, 0xa0, 0xe8, 0x10, 0x28, 0x3a, 0x1e, 0x99, 0x33, 0xad, 0xed, 0xd2];
+use super::sealed::seal;
 
 fn extension(kind: u16, data: &[u8]) -> Vec<u8> {
     [&kind.to_be_bytes()[..], &(data.len() as u16).to_be_bytes(), data].concat()
@@ -74,28 +65,8 @@ pub fn quic_initial() -> &'static [u8] {
     INITIAL.get_or_init(|| {
         let hello = client_hello("www.quic.example", false);
         let length = (hello.len() as u16) | 0x4000;
-        seal(&[&[6, 0x40, 0][..], &length.to_be_bytes(), &hello].concat())
+        let mut frames = [&[6, 0x40, 0][..], &length.to_be_bytes(), &hello].concat();
+        frames.resize(1_162, 0); // a datagram of 1,200 bytes (RFC 9000 §14.1)
+        seal(0, &frames)
     })
-}
-
-fn seal(frames: &[u8]) -> Vec<u8> {
-    let mut payload = frames.to_vec();
-    payload.resize(1_162, 0);
-    let length = (2 + payload.len() as u16 + 16) | 0x4000;
-    let mut header = vec![0xc1, 0, 0, 0, 1, 8];
-    header.extend(CONNECTION);
-    header.extend([0, 0]);
-    header.extend(length.to_be_bytes());
-    let number_at = header.len();
-    header.extend([0, 0]);
-    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &KEY).unwrap());
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(IV), Aad::from(header.clone()), &mut payload)
-        .unwrap();
-    let mut packet = [header, payload].concat();
-    let sample = &packet[number_at + 4..number_at + 20];
-    let mask = HeaderProtectionKey::new(&AES_128, &HP).unwrap().new_mask(sample).unwrap();
-    packet[0] ^= mask[0] & 0x0f;
-    packet[number_at] ^= mask[1];
-    packet[number_at + 1] ^= mask[2];
-    packet
 }

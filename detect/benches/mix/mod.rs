@@ -3,6 +3,8 @@
 
 mod frames;
 mod hellos;
+#[path = "../../src/sealed.rs"]
+mod sealed;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -4,9 +4,10 @@
 //! bytes together whatever their size is: what costs more a byte when it is larger is read again and again.
 
 use crate::Per::{Byte, Packet};
+use crate::sealed::seal;
 use crate::wire::{
-    DOWN, UP, Wire, bomb, certificate, client_hello, crypto, datagram, der, dns_answer, initial, packet,
-    prefixed, records, server_flight, udp, usual_extensions, wire_name,
+    DOWN, UP, Wire, bomb, certificate, client_hello, crypto, datagram, der, dns_answer, packet, prefixed,
+    records, server_flight, udp, usual_extensions, wire_name,
 };
 use crate::{Fed, Made, Per};
 
@@ -410,7 +411,7 @@ fn flight(count: usize, certificates: &[Vec<u8>], segment_max: usize) -> Fed {
 }
 
 fn quic(connections: usize, datagrams: &[Vec<u8>]) -> Fed {
-    let sealed: Vec<_> = (0..).zip(datagrams).map(|(number, frames)| initial(number, frames)).collect();
+    let sealed: Vec<_> = (0..).zip(datagrams).map(|(number, frames)| seal(number, frames)).collect();
     let each = (0..connections).flat_map(|client| {
         sealed.iter().map(move |datagram| udp(UP, (20_000 + client as u16, 443), datagram))
     });
