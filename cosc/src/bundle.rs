@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use protocol::bundle::BUNDLE_FORMAT;
 use protocol::indicator::TEXT_BYTES_MAX;
-use protocol::{BundleHeader, BundleWriter, Indicator, LookFor, Serial, Severity, Timestamp, Tlp};
+use protocol::{Action, BundleHeader, BundleWriter, Indicator, LookFor, Serial, Severity, Timestamp, Tlp};
 use uuid::Uuid;
 
 use crate::files;
@@ -133,6 +133,7 @@ fn indicator(candidate: &Candidate, options: &Options, now: Timestamp) -> Indica
     Indicator {
         look_for: candidate.look_for.clone(),
         id: identifier(&candidate.look_for),
+        action: Action::Detect,
         threat: text(&options.threat, &said.threat),
         severity: options.severity.or(said.severity).unwrap_or_default(),
         confidence: said.confidence.unwrap_or(50),

@@ -124,6 +124,7 @@ impl Matcher {
                 Observable::Sha1(digest) => self.sha1.insert(digest.0, number),
                 Observable::Sha256(digest) => self.sha256.insert(digest.0, number),
             },
+            LookFor::Pattern(_) => NONE,
         };
         self.entries.push(Entry {
             id: indicator.id.into_boxed_str(),

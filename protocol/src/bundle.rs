@@ -3,10 +3,13 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::indicator::Indicator;
+use crate::text::{Hex, bytes_from_hex, text_form};
 use crate::time::Timestamp;
 
 /// Number of a bundle; grows by one with each that the desk signs. 0 stands for a plain list.
@@ -18,6 +21,80 @@ impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// Tells one set of lines from another: the sum modulo 2^256 of each line's SHA-256. A delta moves it on without
+/// the whole set being read again. It finds mistakes; forgery is for the signature to prevent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SetHash(pub [u8; 32]);
+
+impl SetHash {
+    /// Puts a line, without its line feed, in the set.
+    pub fn add(&mut self, line: &[u8]) {
+        self.sum(Sha256::digest(line).into());
+    }
+
+    /// Takes a line out.
+    pub fn remove(&mut self, line: &[u8]) {
+        let digest: [u8; 32] = Sha256::digest(line).into();
+        self.sum(digest.map(|byte| !byte));
+        let mut one = [0; 32];
+        if let Some(last) = one.last_mut() {
+            *last = 1;
+        }
+        self.sum(one);
+    }
+
+    /// Adds a number of 256 bits, most significant byte first.
+    fn sum(&mut self, other: [u8; 32]) {
+        let mut carry = 0;
+        for (mine, theirs) in self.0.iter_mut().rev().zip(other.into_iter().rev()) {
+            let sum = u16::from(*mine) + u16::from(theirs) + carry;
+            let [high, low] = sum.to_be_bytes();
+            (*mine, carry) = (low, u16::from(high));
+        }
+    }
+}
+
+impl fmt::Display for SetHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.0).fmt(f)
+    }
+}
+
+impl FromStr for SetHash {
+    type Err = NotASetHash;
+
+    fn from_str(text: &str) -> Result<Self, NotASetHash> {
+        bytes_from_hex(text).map(Self).ok_or(NotASetHash)
+    }
+}
+
+text_form!(SetHash);
+
+/// A text that is no [`SetHash`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not 64 hexadecimal digits")]
+pub struct NotASetHash;
+
+/// A line that silences indicators of the set: `{"revoke":"alert","value":"COSC-LAZIO-2026-0012"}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "revoke", content = "value", rename_all = "snake_case")]
+pub enum Revocation {
+    /// All indicators that came with an alert.
+    Alert(String),
+    /// The indicator with this identifier.
+    Indicator(String),
+}
+
+/// A line of a bundle after its header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// Something to look for, or an entry of the allow-list.
+    Indicator(Indicator),
+    /// Something not to look for any more.
+    Revocation(Revocation),
 }
 
 /// The first line of a bundle.

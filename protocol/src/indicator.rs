@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::defang::refang;
+use crate::domain::Domain;
 use crate::observable::{Kind, NotObservable, Observable};
+use crate::pattern::{UrlPrefix, UserAgentPart, Wildcard};
 use crate::text::{display, text_form};
 use crate::time::Timestamp;
 
@@ -24,6 +26,8 @@ pub enum LookFor {
     Observable(Observable),
     /// Addresses in a network, or at one port.
     Addresses(Addresses),
+    /// Names, URLs, user agents or senders that look alike.
+    Pattern(Pattern),
 }
 
 /// Indicators about addresses that are no single observable.
@@ -34,6 +38,20 @@ pub enum Addresses {
     Network(#[serde(with = "display")] IpNet),
     /// One address at one port, TCP or UDP.
     IpPort(#[serde(with = "display")] SocketAddr),
+}
+
+/// Indicators about values that look alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+pub enum Pattern {
+    /// Names with `*` in some labels, such as `login-*.evil.example`, and all names below them.
+    Wildcard(Wildcard),
+    /// URLs below a path, whatever their scheme and query: `evil.example/kit` covers `http://evil.example/kit/a?b`.
+    UrlPrefix(UrlPrefix),
+    /// User agents that contain a text, whatever its case.
+    UserAgentPart(UserAgentPart),
+    /// E-mail addresses at a domain or below it; names in DNS do not count.
+    EmailDomain(Domain),
 }
 
 impl LookFor {
@@ -62,6 +80,10 @@ impl LookFor {
         let text = refang(text);
         match kind {
             "network" => parse_network(&text).ok_or(NotObservable::Ip),
+            "wildcard" => Ok(Self::Pattern(Pattern::Wildcard(text.parse()?))),
+            "url_prefix" => Ok(Self::Pattern(Pattern::UrlPrefix(text.parse()?))),
+            "user_agent_part" => Ok(Self::Pattern(Pattern::UserAgentPart(text.parse()?))),
+            "email_domain" => Ok(Self::Pattern(Pattern::EmailDomain(Domain::parse(&text)?))),
             "ip_port" => {
                 let endpoint = text.parse::<SocketAddr>().map_err(|_| NotObservable::Ip)?;
                 let endpoint = SocketAddr::new(endpoint.ip().to_canonical(), endpoint.port());
@@ -85,6 +107,10 @@ impl LookFor {
             Self::Observable(observable) => observable.kind().as_str(),
             Self::Addresses(Addresses::Network(_)) => "network",
             Self::Addresses(Addresses::IpPort(_)) => "ip_port",
+            Self::Pattern(Pattern::Wildcard(_)) => "wildcard",
+            Self::Pattern(Pattern::UrlPrefix(_)) => "url_prefix",
+            Self::Pattern(Pattern::UserAgentPart(_)) => "user_agent_part",
+            Self::Pattern(Pattern::EmailDomain(_)) => "email_domain",
         }
     }
 }
@@ -106,6 +132,10 @@ impl fmt::Display for LookFor {
             Self::Observable(observable) => observable.fmt(f),
             Self::Addresses(Addresses::Network(network)) => network.fmt(f),
             Self::Addresses(Addresses::IpPort(endpoint)) => endpoint.fmt(f),
+            Self::Pattern(Pattern::Wildcard(wildcard)) => wildcard.fmt(f),
+            Self::Pattern(Pattern::UrlPrefix(prefix)) => prefix.fmt(f),
+            Self::Pattern(Pattern::UserAgentPart(part)) => part.fmt(f),
+            Self::Pattern(Pattern::EmailDomain(domain)) => domain.fmt(f),
         }
     }
 }
@@ -184,6 +214,15 @@ words! {
     Red = "red",
 }
 
+words! {
+    /// What a match of an indicator does.
+    Action, default Detect,
+    /// It is a hit.
+    Detect = "detect",
+    /// It silences indicators on the same value that are no more specific: an entry of an allow-list.
+    Allow = "allow",
+}
+
 /// One line of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Indicator {
@@ -192,6 +231,9 @@ pub struct Indicator {
     pub look_for: LookFor,
     /// STIX identifier, `indicator--UUID`; in a plain list the value itself.
     pub id: String,
+    /// What a match does.
+    #[serde(default, skip_serializing_if = "Action::is_default")]
+    pub action: Action,
     /// Malware, actor or campaign, as the source names it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub threat: String,
@@ -218,6 +260,13 @@ pub struct Indicator {
     pub source: String,
 }
 
+impl Action {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 fn confidence_default() -> u8 {
     50
 }
@@ -228,6 +277,7 @@ impl Indicator {
         Self {
             id: look_for.to_string(),
             look_for,
+            action: Action::Detect,
             threat: String::new(),
             severity: Severity::default(),
             confidence: confidence_default(),

@@ -3,14 +3,17 @@
 
 pub mod bundle;
 pub mod defang;
+pub mod delta;
 pub mod domain;
 pub mod enrolment;
 pub mod frame;
 pub mod hit;
 pub mod identity;
+pub mod index;
 pub mod indicator;
 pub mod message;
 pub mod observable;
+pub mod pattern;
 pub mod repository;
 pub mod session;
 pub mod sighting;
@@ -22,7 +25,7 @@ pub use bundle::{BundleHeader, BundleReader, BundleWriter, Serial};
 pub use domain::Domain;
 pub use hit::{Direction, Hit, HitId, Nat, NatEvidence, Vantage};
 pub use identity::Identity;
-pub use indicator::{Indicator, LookFor, Severity, Tlp};
+pub use indicator::{Action, Indicator, LookFor, Severity, Tlp};
 pub use observable::{Kind, Observable};
 pub use sighting::{Flow, FlowEnd, Note, Place, SeenIn, Traffic, Transport};
 pub use time::Timestamp;

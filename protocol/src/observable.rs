@@ -156,6 +156,15 @@ pub enum NotObservable {
     /// No e-mail address.
     #[error("not an e-mail address")]
     Email,
+    /// No wildcard, or one that covers too much.
+    #[error("not a name with * left of at least two whole labels, such as login-*.evil.example")]
+    Wildcard,
+    /// No URL prefix.
+    #[error("not a host and a path without query, such as evil.example/kit")]
+    UrlPrefix,
+    /// No part of a user agent.
+    #[error("not 4 to 256 bytes of a user agent")]
+    UserAgentPart,
     /// No kind fits.
     #[error("not an address, domain, URL, hash or e-mail address")]
     Nothing,

@@ -99,6 +99,12 @@ pub fn match_key(text: &str, host_end: usize) -> Cow<'_, str> {
     }
 }
 
+/// Host and path of a [`Url::match_key`]: without scheme and query.
+pub fn place(match_key: &str) -> &str {
+    let rest = match_key.split_once("://").map_or(match_key, |(_, rest)| rest);
+    rest.split_once('?').map_or(rest, |(place, _)| place)
+}
+
 /// Writes the normal form of a URL into `into`, as [`Url::parse`] reads it, and gives where its host begins and
 /// ends there. Costs no allocation when `into` has room and the host is plain.
 ///

@@ -185,6 +185,7 @@ impl IndicatorView {
         let looks_for = match &indicator.look_for {
             LookFor::Observable(observable) => defang(Observable::kind(observable).as_str(), &value),
             LookFor::Addresses(_) => defang_address(&value),
+            LookFor::Pattern(_) => value.replace('.', "[.]"),
         };
         Some(Self {
             looks_for: Shown::new(&looks_for),

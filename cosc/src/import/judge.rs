@@ -54,7 +54,8 @@ pub fn set_aside(look_for: &LookFor, found: Found) -> Option<&'static str> {
         }
         LookFor::Observable(
             Observable::Ja3(_) | Observable::Ja4(_) | Observable::UserAgent(_) | Observable::Email(_),
-        ) => None,
+        )
+        | LookFor::Pattern(_) => None,
     }
 }
 
