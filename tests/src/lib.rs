@@ -6,6 +6,7 @@ pub mod capture_file;
 pub mod container;
 pub mod exchange;
 pub mod fuzzing;
+pub mod invented;
 pub mod netlab;
 pub mod player;
 pub mod scene;
