@@ -124,8 +124,8 @@ fn matcher_of_bundle(repository: &Path, root: &Path) -> anyhow::Result<Matcher> 
         .block_on(verify(Repository::folder(repository), &root, &datastore, &bundles))
         .with_context(|| format!("{}: the bundle is refused", repository.display()))?;
     eprintln!("bundle {} of {}, verified", verified.serial, verified.header.issuer);
-    let reader = BundleReader::new(fs::File::open(&verified.bundle)?, BundleLimits::default())?;
-    let indicators: Vec<Indicator> = reader.collect::<Result<_, _>>()?;
+    let mut reader = BundleReader::new(fs::File::open(&verified.bundle)?, BundleLimits::default())?;
+    let indicators: Vec<Indicator> = reader.indicators().collect::<Result<_, _>>()?;
     Ok(Matcher::build(verified.serial, indicators))
 }
 

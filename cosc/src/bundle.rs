@@ -82,6 +82,7 @@ pub fn write(imported: &Imported, options: &Options, now: Timestamp, out: &Path)
         created: now,
         issuer: options.issuer.clone(),
         indicators: 0,
+        set: None,
     };
     let mut bytes = Vec::new();
     let header =

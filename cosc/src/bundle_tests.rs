@@ -27,9 +27,10 @@ fn written(name: &str, text: &str, options: &Options) -> Result<(BundleHeader, V
     let made = write(&imported(name, text), options, Timestamp::from_micros(NOW), &out);
     assert_eq!(made.is_ok(), out.exists(), "a bundle is there when and only when it was made");
     let made = made?;
-    let reader = BundleReader::new(File::open(&out).unwrap(), BundleLimits::default()).unwrap();
+    let mut reader = BundleReader::new(File::open(&out).unwrap(), BundleLimits::default()).unwrap();
     assert_eq!(*reader.header(), made.header);
-    Ok((made.header, reader.map(Result::unwrap).collect()))
+    let indicators = reader.indicators().map(Result::unwrap).collect();
+    Ok((made.header, indicators))
 }
 
 fn refused(name: &str, text: &str, options: &Options) -> String {

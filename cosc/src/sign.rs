@@ -158,12 +158,12 @@ fn next(version: u64) -> NonZeroU64 {
 fn check_bundle(path: &Path) -> Result<Serial> {
     let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let unread = || format!("{} is no bundle that sensors can read", path.display());
-    let reader = BundleReader::new(file, BundleLimits::default()).with_context(unread)?;
+    let mut reader = BundleReader::new(file, BundleLimits::default()).with_context(unread)?;
     let header = reader.header().clone();
     if header.indicators == 0 {
         bail!("{} is empty: it would make every sensor look for nothing", path.display());
     }
-    for indicator in reader {
+    for indicator in reader.indicators() {
         let indicator = indicator.with_context(unread)?;
         if indicator.tlp == Tlp::Red {
             bail!("{} holds TLP:RED ({}), which never leaves the desk", path.display(), indicator.look_for);

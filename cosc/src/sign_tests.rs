@@ -31,6 +31,7 @@ impl Desk {
             created: Timestamp::default(),
             issuer: "cosc-esempio".into(),
             indicators: 0,
+            set: None,
         };
         let path = self.path(&format!("bundle-{serial}.jsonl.zst"));
         BundleWriter::write_all(fs::File::create(&path).unwrap(), vec![indicator], header).unwrap();

@@ -55,6 +55,26 @@ pub enum Pattern {
 }
 
 impl LookFor {
+    /// All names of [`LookFor::kind`]: those of [`Kind`] in their order, then those that only indicators have.
+    pub const KINDS: [&str; 16] = [
+        "ip",
+        "domain",
+        "url",
+        "md5",
+        "sha1",
+        "sha256",
+        "ja3",
+        "ja4",
+        "user_agent",
+        "email",
+        "network",
+        "ip_port",
+        "wildcard",
+        "url_prefix",
+        "user_agent_part",
+        "email_domain",
+    ];
+
     /// Reads a value as an analyst writes it: defanged or not, the kind told by its shape.
     ///
     /// # Errors

@@ -248,7 +248,8 @@ fn build(path: &Path) -> Result<Matcher, LoadError> {
     let mut reader = BundleReader::new(file, BundleLimits::default()).map_err(bundle_error)?;
     let serial = reader.header().serial;
     let mut failed = None;
-    let indicators = std::iter::from_fn(|| match reader.next()? {
+    let mut given = reader.indicators();
+    let indicators = std::iter::from_fn(|| match given.next()? {
         Ok(indicator) => Some(indicator),
         Err(error) => {
             failed = Some(error);
@@ -314,6 +315,7 @@ mod tests {
             created: Timestamp::default(),
             issuer: "cosc-esempio".into(),
             indicators: 0,
+            set: None,
         };
         let indicators =
             values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap())).collect();

@@ -92,6 +92,7 @@ fn bundle(serial: u64, values: &[&str]) -> Vec<u8> {
         created: Timestamp::default(),
         issuer: "cosc-esempio".into(),
         indicators: 0,
+        set: None,
     };
     let mut bytes = Vec::new();
     BundleWriter::write_all(&mut bytes, indicators, header).unwrap();

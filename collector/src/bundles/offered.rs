@@ -94,7 +94,8 @@ async fn store_indicators(store: &Store, bundle: PathBuf, serial: Serial) -> Res
         let file = File::open(&bundle).map_err(|error| OfferError::File { path: bundle, error })?;
         let mut reader = BundleReader::new(file, BundleLimits::default())?;
         loop {
-            let chunk: Vec<Indicator> = reader.by_ref().take(INDICATORS_AT_ONCE).collect::<Result<_, _>>()?;
+            let chunk: Vec<Indicator> =
+                reader.indicators().take(INDICATORS_AT_ONCE).collect::<Result<_, _>>()?;
             if chunk.is_empty() || chunks.blocking_send(chunk).is_err() {
                 return Ok(());
             }

@@ -234,7 +234,7 @@ async fn read_bundle(part: PathBuf, serial: Serial) -> Result<BundleHeader, Refu
         if header.serial != serial {
             return Err(Refusal::WrongSerial { named: serial, found: header.serial });
         }
-        bundle.try_for_each(|indicator| indicator.map(|_| ()))?;
+        bundle.try_for_each(|line| line.map(|_| ()))?;
         Ok(header)
     };
     tokio::task::spawn_blocking(read)

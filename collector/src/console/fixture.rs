@@ -132,6 +132,7 @@ impl Fixture {
             created: self.now(),
             issuer: "cosc-esempio".into(),
             indicators: indicators.len() as u64,
+            set: None,
         };
         bundles::keep_indicators(&self.store, Serial(serial), indicators).await.unwrap();
         bundles::keep(&self.store, header, "urn:vedetta:desk:cosc-esempio".into()).await.unwrap();

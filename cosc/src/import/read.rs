@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use protocol::BundleReader;
-use protocol::bundle::BundleLimits;
+use protocol::bundle::{BundleLimits, Line};
+use protocol::{Action, BundleReader};
 
 use super::{Found, Imported, Place, Said, TooMany, json, openioc, table, text};
 
@@ -150,8 +150,11 @@ fn broken_json(text: &str) -> Option<serde_json::Error> {
 /// A bundle that was made before, to be made again with something added.
 fn bundle(bytes: &[u8], name: &str, into: &mut Imported) -> Result<(), Unread> {
     let limits = BundleLimits { bytes_max: FILE_BYTES_MAX * 16, ..BundleLimits::default() };
-    for (line, indicator) in (2..).zip(BundleReader::new(bytes, limits)?) {
-        let indicator = indicator?;
+    for (number, line) in (2..).zip(BundleReader::new(bytes, limits)?) {
+        let Line::Indicator(indicator) = line? else { continue };
+        if indicator.action == Action::Allow {
+            continue; // a value that must silence is not to be looked for
+        }
         let said = Said {
             threat: indicator.threat,
             severity: Some(indicator.severity),
@@ -162,7 +165,7 @@ fn bundle(bytes: &[u8], name: &str, into: &mut Imported) -> Result<(), Unread> {
             alert: indicator.alert,
             source: indicator.source,
         };
-        let place = Place { file: name.to_owned(), line };
+        let place = Place { file: name.to_owned(), line: number };
         into.handle_value(indicator.look_for, Found::Named, &place, &said)?;
     }
     Ok(())

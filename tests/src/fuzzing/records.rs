@@ -21,9 +21,9 @@ pub fn bundles(bytes: &[u8]) {
         0 => input.0.to_vec(),
         _ => zstd::encode_all(input.0, 1).unwrap_or_default(),
     };
-    let Ok(reader) = BundleReader::new(&compressed[..], LIMITS) else { return };
+    let Ok(mut reader) = BundleReader::new(&compressed[..], LIMITS) else { return };
     let header = reader.header().clone();
-    let Ok(indicators) = reader.collect::<Result<Vec<Indicator>, _>>() else { return };
+    let Ok(indicators) = reader.indicators().collect::<Result<Vec<Indicator>, _>>() else { return };
     assert!(indicators.len() as u64 <= LIMITS.indicators_max);
     let mut written = Vec::new();
     let rewritten = BundleHeader {
@@ -33,11 +33,11 @@ pub fn bundles(bytes: &[u8]) {
         ..header
     };
     let Ok(as_written) = BundleWriter::write_all(&mut written, indicators.clone(), rewritten) else { return };
-    let Ok(again) = BundleReader::new(&written[..], BundleLimits::default()) else {
+    let Ok(mut again) = BundleReader::new(&written[..], BundleLimits::default()) else {
         panic!("its own bundle is refused: {as_written:?}");
     };
     assert_eq!(again.header(), &as_written);
-    let again: Result<Vec<Indicator>, _> = again.collect();
+    let again: Result<Vec<Indicator>, _> = again.indicators().collect();
     let again = again.unwrap_or_default();
     assert!(again.len() <= indicators.len() && again.iter().all(|one| indicators.contains(one)));
     assert_eq!(again.len() as u64, as_written.indicators);

@@ -314,6 +314,7 @@ fn bundles() -> Vec<Named> {
         created: Timestamp::from_seconds(1_700_000_000, 0),
         issuer: "cosc-prova".to_owned(),
         indicators: 0,
+        set: None,
     };
     let mut compressed = vec![0];
     // Writing to memory does not fail; a seed without contents would be seen at once.
