@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::defang::refang;
 use crate::domain::Domain;
@@ -35,9 +35,36 @@ pub enum LookFor {
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 pub enum Addresses {
     /// Every address of a network; host bits are zero.
-    Network(#[serde(with = "display")] IpNet),
+    Network(#[serde(serialize_with = "display::serialize", deserialize_with = "network_from_text")] IpNet),
     /// One address at one port, TCP or UDP.
-    IpPort(#[serde(with = "display")] SocketAddr),
+    IpPort(
+        #[serde(serialize_with = "display::serialize", deserialize_with = "endpoint_from_text")] SocketAddr,
+    ),
+}
+
+/// Reads a network in any spelling; bundles may come from other programs than the desk.
+fn network_from_text<'de, D: Deserializer<'de>>(text: D) -> Result<IpNet, D::Error> {
+    display::deserialize(text).map(normal_network)
+}
+
+/// Reads an endpoint in any spelling.
+fn endpoint_from_text<'de, D: Deserializer<'de>>(text: D) -> Result<SocketAddr, D::Error> {
+    display::deserialize(text).map(normal_endpoint)
+}
+
+/// The network with its host bits cleared; one of IPv4-mapped addresses is of IPv4, as the addresses seen are.
+fn normal_network(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(128 - 32)),
+        IpNet::V4(_) => None,
+    };
+    let v4 = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    v4.map_or(network, IpNet::V4).trunc()
+}
+
+/// The endpoint without zone and flow label; an IPv4-mapped address is one of IPv4.
+fn normal_endpoint(endpoint: SocketAddr) -> SocketAddr {
+    SocketAddr::new(endpoint.ip().to_canonical(), endpoint.port())
 }
 
 /// Indicators about values that look alike.
@@ -85,8 +112,7 @@ impl LookFor {
             return Ok(network);
         }
         if let Ok(endpoint) = text.parse::<SocketAddr>() {
-            let endpoint = SocketAddr::new(endpoint.ip().to_canonical(), endpoint.port());
-            return Ok(Self::Addresses(Addresses::IpPort(endpoint)));
+            return Ok(Self::Addresses(Addresses::IpPort(normal_endpoint(endpoint))));
         }
         let text = text.strip_prefix("*.").unwrap_or(&text);
         Observable::guess(text).map(Self::Observable)
@@ -106,8 +132,7 @@ impl LookFor {
             "email_domain" => Ok(Self::Pattern(Pattern::EmailDomain(Domain::parse(&text)?))),
             "ip_port" => {
                 let endpoint = text.parse::<SocketAddr>().map_err(|_| NotObservable::Ip)?;
-                let endpoint = SocketAddr::new(endpoint.ip().to_canonical(), endpoint.port());
-                Ok(Self::Addresses(Addresses::IpPort(endpoint)))
+                Ok(Self::Addresses(Addresses::IpPort(normal_endpoint(endpoint))))
             }
             _ => {
                 let kind = Kind::ALL
@@ -137,7 +162,7 @@ impl LookFor {
 
 /// A network with its host bits cleared. A network of one address is that address.
 fn parse_network(text: &str) -> Option<LookFor> {
-    let network = text.parse::<IpNet>().ok()?.trunc();
+    let network = normal_network(text.parse::<IpNet>().ok()?);
     if network.prefix_len() == network.max_prefix_len() {
         let address: IpAddr = network.addr().to_canonical();
         return Some(LookFor::Observable(Observable::Ip(address)));
@@ -360,10 +385,28 @@ mod tests {
         check("203.0.113.77/24", "network", "203.0.113.0/24");
         check("203.0.113.7/32", "ip", "203.0.113.7");
         check("2001:db8::/32", "network", "2001:db8::/32");
+        check("::ffff:203.0.113.7/120", "network", "203.0.113.0/24");
+        check("::ffff:203.0.113.7/128", "ip", "203.0.113.7");
         check("203.0.113.5:8443", "ip_port", "203.0.113.5:8443");
         check("[2001:db8::5]:443", "ip_port", "[2001:db8::5]:443");
         check("*.evil[.]example", "domain", "evil.example");
         check("hxxp://evil[.]example/a", "url", "http://evil.example/a");
+    }
+
+    #[test]
+    fn a_line_of_another_program_is_brought_into_normal_form() {
+        for (kind, value, normal) in [
+            ("ip", "::ffff:203.0.113.5", "203.0.113.5"),
+            ("network", "203.0.113.7/24", "203.0.113.0/24"),
+            ("network", "::ffff:203.0.113.0/120", "203.0.113.0/24"),
+            ("network", "::ffff:0.0.0.0/95", "::fffe:0:0/95"),
+            ("ip_port", "[::ffff:203.0.113.5]:443", "203.0.113.5:443"),
+            ("ip_port", "[fe80::1%3]:443", "[fe80::1]:443"),
+        ] {
+            let json = format!(r#"{{"kind":"{kind}","value":"{value}","id":"indicator--1"}}"#);
+            let read: Indicator = serde_json::from_str(&json).unwrap();
+            assert_eq!((read.look_for.kind(), &*read.look_for.to_string()), (kind, normal));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::{self, Domain, NotADomain};
 use crate::text::{Hex, bytes_from_hex, display, text_form};
@@ -108,7 +108,7 @@ pub struct Email(Box<str>);
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 pub enum Observable {
     /// An address; IPv4-mapped IPv6 is IPv4.
-    Ip(#[serde(with = "display")] IpAddr),
+    Ip(#[serde(serialize_with = "display::serialize", deserialize_with = "address_from_text")] IpAddr),
     /// A domain name.
     Domain(Domain),
     /// A URL.
@@ -127,6 +127,11 @@ pub enum Observable {
     UserAgent(UserAgent),
     /// E-mail address.
     Email(Email),
+}
+
+/// Reads an address in any spelling that has no zone.
+fn address_from_text<'de, D: Deserializer<'de>>(text: D) -> Result<IpAddr, D::Error> {
+    display::deserialize(text).map(|address: IpAddr| address.to_canonical())
 }
 
 /// Why a text is no observable of the wanted kind.

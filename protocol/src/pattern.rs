@@ -90,14 +90,17 @@ impl FromStr for UrlPrefix {
 
     fn from_str(text: &str) -> Result<Self, NotObservable> {
         let text = text.strip_suffix('*').unwrap_or(text);
-        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("any://{text}") };
         let url = Url::parse(&with_scheme)?;
         let key = url.match_key();
-        let place = url::place(&key).trim_end_matches('/');
-        if !place.contains('/') || key.contains(['?', '*']) {
+        let (host, path) = url::place(&key).split_once('/').ok_or(NotObservable::UrlPrefix)?;
+        // A URL at the default port of its scheme names no port, so a prefix of any scheme names neither.
+        let host = [":80", ":443"].into_iter().find_map(|port| host.strip_suffix(port)).unwrap_or(host);
+        let path = path.trim_end_matches('/');
+        if path.is_empty() || key.contains(['?', '*']) {
             return Err(NotObservable::UrlPrefix);
         }
-        Ok(Self(place.into()))
+        Ok(Self(format!("{host}/{path}").into_boxed_str()))
     }
 }
 
@@ -178,7 +181,12 @@ mod tests {
         assert!(covers("http://evil.example/Kit?a=/b"));
         assert!(!covers("http://evil.example/Kitten") && !covers("http://evil.example/"));
         assert!(!covers("http://evil.example:8080/Kit") && !covers("http://a.example/?evil.example/Kit"));
-        for text in ["evil.example", "evil.example/", "evil.example/a?b", "evil.example/a*b"] {
+        for text in ["evil.example:80/Kit", "evil.example:443/Kit/", "http://evil.example:443/Kit"] {
+            assert_eq!(text.parse::<UrlPrefix>().unwrap().as_str(), "evil.example/Kit", "{text}");
+        }
+        for text in
+            ["evil.example", "evil.example/", "evil.example//", "evil.example/a?b", "evil.example/a*b"]
+        {
             assert!(text.parse::<UrlPrefix>().is_err(), "{text}");
         }
     }
