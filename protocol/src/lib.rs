@@ -1,6 +1,7 @@
 //! The bytes that agent, collector and desk agree on: normal forms, indicators, bundles, hits,
 //! messages and both ends of the session. No clock, no files, no sockets: time and bytes are arguments.
 
+pub mod absurd;
 pub mod bundle;
 pub mod defang;
 pub mod delta;
@@ -17,6 +18,7 @@ pub mod pattern;
 pub mod repository;
 pub mod session;
 pub mod sighting;
+pub mod suffix;
 pub mod text;
 pub mod time;
 pub mod url;
