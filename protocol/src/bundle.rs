@@ -1,7 +1,7 @@
 //! Bundles: a header line, then one indicator or revocation a line as JSON, sorted, compressed with zstd (RFC 8878).
 //! A police officer or a town reads one with `zstdcat`. Signatures are TUF's, around the file.
 
-pub(crate) mod lines;
+pub(crate) mod lines; // deltas are such lines, too
 mod reader;
 mod set;
 mod writer;
@@ -141,10 +141,12 @@ pub enum BundleError {
     #[error("the first line is no bundle header: {0}")]
     Header(String),
     /// Written by a newer desk.
-    #[error("bundle format {format} is newer than this program reads ({BUNDLE_FORMAT}); update the package")]
+    #[error("the bundle's format {format} is newer than this program reads ({newest}); update the package")]
     Format {
         /// The format it names.
         format: u32,
+        /// The newest that is read.
+        newest: u32,
     },
     /// A line that is no indicator.
     #[error("line {line}: {reason}")]

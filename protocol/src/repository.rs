@@ -76,6 +76,18 @@ pub fn serial_of_target(name: &str) -> Option<Serial> {
     name.strip_prefix("bundle-")?.strip_suffix(".jsonl.zst")?.parse().ok().map(Serial)
 }
 
+/// The TUF target name of the delta from one bundle to a later one.
+pub fn delta_target(base: Serial, serial: Serial) -> String {
+    format!("delta-{base}-{serial}.jsonl.zst")
+}
+
+/// The bundles that a delta starts from and leads to, by its TUF target name; `None` for other targets.
+pub fn serials_of_delta(name: &str) -> Option<(Serial, Serial)> {
+    let (base, serial) = name.strip_prefix("delta-")?.strip_suffix(".jsonl.zst")?.split_once('-')?;
+    let (base, serial) = (Serial(base.parse().ok()?), Serial(serial.parse().ok()?));
+    (base < serial && delta_target(base, serial) == name).then_some((base, serial))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +119,24 @@ mod tests {
     fn a_bundle_is_known_by_its_name() {
         assert_eq!(serial_of_target(&bundle_target(Serial(42))), Some(Serial(42)));
         assert_eq!(serial_of_target("delta-1-2.jsonl.zst"), None);
+    }
+
+    #[test]
+    fn a_delta_is_known_by_its_name_and_leads_to_a_later_bundle() {
+        let name = delta_target(Serial(41), Serial(42));
+        assert_eq!(serials_of_delta(&name), Some((Serial(41), Serial(42))));
+        assert!(format!("targets/{name}").parse::<RepositoryPath>().is_ok());
+        for other in [
+            "bundle-42.jsonl.zst",
+            "delta-42-41.jsonl.zst",
+            "delta-42-42.jsonl.zst",
+            "delta-041-42.jsonl.zst",
+            "delta-+41-42.jsonl.zst",
+            "delta-41.jsonl.zst",
+            "delta-41-42-43.jsonl.zst",
+            "delta-41-42.jsonl",
+        ] {
+            assert_eq!(serials_of_delta(other), None, "{other}");
+        }
     }
 }

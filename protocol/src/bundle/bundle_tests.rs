@@ -79,7 +79,10 @@ fn damage_of_any_kind_is_an_error_not_a_short_set() {
 fn a_newer_format_asks_for_an_update() {
     let newer = BundleHeader { vedetta_bundle: 3, ..header() };
     let bytes = compressed(&(serde_json::to_string(&newer).unwrap() + "\n"));
-    assert!(matches!(read(&bytes, BundleLimits::default()), Err(BundleError::Format { format: 3 })));
+    assert!(matches!(
+        read(&bytes, BundleLimits::default()),
+        Err(BundleError::Format { format: 3, newest: 2 })
+    ));
 }
 
 fn lines_of(values: &[&str]) -> Vec<Line> {

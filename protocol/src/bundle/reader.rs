@@ -27,7 +27,7 @@ impl<'a> BundleReader<'a> {
         let header: BundleHeader =
             serde_json::from_slice(lines.line()).map_err(|error| BundleError::Header(error.to_string()))?;
         if header.vedetta_bundle > BUNDLE_FORMAT {
-            return Err(BundleError::Format { format: header.vedetta_bundle });
+            return Err(BundleError::Format { format: header.vedetta_bundle, newest: BUNDLE_FORMAT });
         }
         if header.indicators > limits.indicators_max {
             return Err(BundleError::TooLarge { limit: limits.indicators_max, unit: "indicators" });
