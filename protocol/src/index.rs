@@ -7,7 +7,9 @@
 mod builder;
 mod filter;
 mod hash;
+mod keys;
 mod layers;
+mod layout;
 mod open;
 mod overlay;
 mod pages;
@@ -24,9 +26,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{Serial, SetHash};
-use crate::indicator::Indicator;
-use crate::time::Timestamp;
+use crate::bundle::{Line, Serial, SetHash};
 
 pub use builder::{Builder, Summary};
 pub use layers::{Judged, Layers, Match, Matches, Standing};
@@ -118,6 +118,8 @@ pub struct Plan {
     pub sanity: Sanity,
     /// What the caller wants to find again in [`Meta::source`], such as the hash of the bundle.
     pub source: String,
+    /// For changes above another index: the set of that one.
+    pub below: Option<SetHash>,
 }
 
 /// What is done with indicators that would match what every town has.
@@ -139,6 +141,8 @@ pub struct Meta {
     pub serial: Serial,
     /// The set that it holds, held-back indicators included.
     pub set: SetHash,
+    /// The set of the index that this one lies above.
+    pub below: Option<SetHash>,
     /// See [`Plan::source`].
     pub source: String,
     /// How it was decided what is absurd.
@@ -149,8 +153,8 @@ pub struct Meta {
     pub allowed: u64,
     /// Lines that revoke.
     pub revocations: u64,
-    /// Indicators taken out of the layer below; 0 in one that stands alone.
-    pub removed: u64,
+    /// Lines taken out of the layer below, by kind, `allow` or `revocation`.
+    pub removed: BTreeMap<String, u64>,
     /// Indicators held back, by reason.
     pub held: BTreeMap<String, Held>,
 }
@@ -174,12 +178,10 @@ pub struct Held {
 /// One line of what an index holds, in the order in which it was added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// Looked for, or an entry of the allow-list.
-    Indicator(Indicator),
-    /// An indicator of the layer below that is no longer in the set.
-    Removed(Indicator),
-    /// Silences indicators of an alert, or one.
-    Revocation(crate::bundle::Revocation),
+    /// In the set.
+    Line(Line),
+    /// In the layer below, and no longer in the set.
+    Removed(Line),
 }
 
 /// Why an index cannot be used. It is built anew from its bundle.
@@ -212,9 +214,4 @@ impl IndexError {
     pub(crate) fn damaged(part: &'static str) -> Self {
         Self::Damaged { part }
     }
-}
-
-/// The time at which everything without a beginning or end is valid.
-pub(crate) fn valid(from: Option<Timestamp>, until: Option<Timestamp>, at: Timestamp) -> bool {
-    from.is_none_or(|from| from <= at) && until.is_none_or(|until| at < until)
 }

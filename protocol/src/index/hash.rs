@@ -1,1 +1,177 @@
-//! hash
+//! The keyed hash of the index: 64 bits of a value in normal form. The key is random for each index, so that nobody
+//! who writes names into traffic can choose ones that collide.
+//!
+//! Built of folded multiplications. Names are hashed label by label from the right and paths segment by segment
+//! from the left, so that one pass gives the hash of every parent. The format depends on it: a change needs another
+//! [`super::INDEX_FORMAT`].
+
+use sha2::{Digest as _, Sha256};
+
+/// What a hash is of: the same bytes as different things have different hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    Ip4 = 1,
+    Ip6,
+    Endpoint,
+    Network4,
+    Network6,
+    Name,
+    Url,
+    UrlPrefix,
+    Email,
+    UserAgent,
+    Ja4,
+    Md5,
+    Ja3,
+    Sha1,
+    Sha256,
+    UserAgentPart,
+    RevokedAlert,
+    RevokedIndicator,
+}
+
+/// The key, spread out of a secret.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    start: u64,
+    step: u64,
+    last: u64,
+    spread: u64,
+}
+
+/// The product of two numbers, its halves folded into one.
+fn fold(a: u64, b: u64) -> u64 {
+    let (low, high) = a.carrying_mul(b, 0);
+    low ^ high
+}
+
+impl Hasher {
+    /// The key of a secret, which is hashed so that any secret makes good factors.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        let spread: [u8; 32] = Sha256::digest(secret).into();
+        let mut words = spread.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let mut next = || words.next().unwrap_or_default();
+        // Factors are odd, so that no bit of what they multiply is lost.
+        Self { start: next(), step: next() | 1, last: next() | 1, spread: next() | 1 }
+    }
+
+    /// The hash of bytes.
+    pub fn bytes(&self, tag: Tag, bytes: &[u8]) -> u64 {
+        self.finish(self.mix(self.start, bytes), tag)
+    }
+
+    /// The hash of a number.
+    pub fn number(&self, tag: Tag, number: u64) -> u64 {
+        self.finish(fold(self.start ^ number, self.step), tag)
+    }
+
+    /// The hash of two numbers.
+    pub fn numbers(&self, tag: Tag, first: u64, second: u64) -> u64 {
+        self.finish(fold(fold(self.start ^ first, self.step) ^ second, self.step), tag)
+    }
+
+    /// Calls with the number of labels and the hash of each parent of a name, the shortest first, itself last.
+    pub fn parents(&self, tag: Tag, name: &str, mut each: impl FnMut(u32, u64)) {
+        let mut state = self.start;
+        for (labels, label) in (1..).zip(name.as_bytes().rsplit(|byte| *byte == b'.')) {
+            state = self.mix(state, label);
+            each(labels, self.finish(state, tag));
+        }
+    }
+
+    /// Calls with the number of segments and the hash of each beginning of `HOST/SEGMENT/SEGMENT` that has a
+    /// segment at least, the shortest first.
+    pub fn beginnings(&self, tag: Tag, place: &str, mut each: impl FnMut(u32, u64)) {
+        let mut state = self.start;
+        for (segments, segment) in (0..).zip(place.as_bytes().split(|byte| *byte == b'/')) {
+            state = self.mix(state, segment);
+            if segments > 0 {
+                each(segments, self.finish(state, tag));
+            }
+        }
+    }
+
+    /// More bits for a hash.
+    pub fn more(&self, hash: u64) -> u64 {
+        fold(hash ^ self.start, self.spread)
+    }
+
+    /// Takes bytes in; how many they are goes in with the last, so that no two sequences of pieces are alike.
+    fn mix(&self, mut state: u64, bytes: &[u8]) -> u64 {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            state = fold(state ^ u64::from_le_bytes(*word), self.step);
+        }
+        let tail = rest.iter().fold(0, |tail, byte| tail << 8 | u64::from(*byte));
+        let length = bytes.len() as u64 | 0x80;
+        fold(state ^ (tail | length.rotate_right(8)), self.step)
+    }
+
+    fn finish(&self, state: u64, tag: Tag) -> u64 {
+        fold(state ^ (tag as u64).rotate_right(8), self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn hasher() -> Hasher {
+        Hasher::new(&std::array::from_fn(|at| u8::try_from(at * 37 % 251).unwrap()))
+    }
+
+    #[test]
+    fn a_parent_has_the_hash_that_it_has_alone() {
+        let hasher = hasher();
+        let hashes = |name| {
+            let mut all = Vec::new();
+            hasher.parents(Tag::Name, name, |labels, hash| all.push((labels, hash)));
+            all
+        };
+        let all = hashes("a-long-label.b.evil.example");
+        assert_eq!(all.len(), 4);
+        assert_eq!(hashes("evil.example").last(), all.get(1));
+        assert_eq!(hashes("a-long-label.b.evil.example").last(), all.last());
+    }
+
+    #[test]
+    fn beginnings_of_a_place_end_at_segments() {
+        let hasher = hasher();
+        let hashes = |place| {
+            let mut all = Vec::new();
+            hasher.beginnings(Tag::UrlPrefix, place, |segments, hash| all.push((segments, hash)));
+            all
+        };
+        assert_eq!(hashes("evil.example"), []);
+        assert_eq!(hashes("evil.example/a/b").len(), 2);
+        assert_eq!(hashes("evil.example/a/b")[0], hashes("evil.example/a")[0]);
+        assert_ne!(hashes("evil.example/a/b")[1], hashes("evil.example/ab")[0]);
+    }
+
+    #[test]
+    fn pieces_cut_elsewhere_and_other_tags_differ() {
+        let hasher = hasher();
+        let mut all = HashSet::new();
+        for name in
+            ["a.b", "ab", "a..b", "b.a", "a.b.", "abcdefgh.i", "abcdefg.hi", "abcdefghi", "\0", "", "\0\0"]
+        {
+            let mut last = 0;
+            hasher.parents(Tag::Name, name, |_, hash| last = hash);
+            assert!(all.insert(last), "{name}");
+            assert!(all.insert(hasher.bytes(Tag::Url, name.as_bytes())), "{name}");
+        }
+        assert!(all.insert(hasher.number(Tag::Ip4, 0)) && all.insert(hasher.number(Tag::Ip6, 0)));
+        assert!(all.insert(hasher.numbers(Tag::Ip6, 0, 0)) && all.insert(hasher.numbers(Tag::Ip6, 0, 1)));
+    }
+
+    #[test]
+    fn bits_are_spread_evenly() {
+        let hasher = hasher();
+        let mut buckets = [0u32; 64];
+        for number in 0..64_000 {
+            buckets[usize::try_from(hasher.number(Tag::Ip4, number) >> 58).unwrap()] += 1;
+        }
+        assert!(buckets.iter().all(|count| (800..1200).contains(count)), "{buckets:?}");
+    }
+}

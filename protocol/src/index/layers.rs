@@ -1,11 +1,17 @@
 //! The indicators in force: a full index, and above it at most one of the changes since. Decides what counts.
+//!
+//! Of the indicators on one value the most specific comes first: more labels, longer prefixes, more segments; what
+//! stands for one value only before all others; among equals the order of the bundle. An entry of the allow-list
+//! silences those that are no more specific than itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::{Index, IndexError, Value};
-use crate::bundle::{Serial, SetHash};
-use crate::indicator::Indicator;
+use super::keys::specificity;
+use super::record::Entry;
+use super::{Index, IndexError, Stored, Value};
+use crate::bundle::{Line, Revocation, Serial, SetHash};
+use crate::indicator::{Action, Indicator};
 use crate::time::Timestamp;
 
 /// Indicators in force. Cheap to clone.
@@ -60,10 +66,28 @@ pub enum Standing {
     },
 }
 
+/// An entry with the layer that it lies in.
+struct Placed {
+    entry: Entry,
+    specificity: u32,
+    index: Arc<Index>,
+    standing: Standing,
+}
+
 impl Layers {
     /// A full index, and the changes to it.
-    pub fn new(base: Arc<Index>, overlay: Option<Arc<Index>>) -> Self {
-        Self { base, overlay }
+    ///
+    /// # Errors
+    /// When the changes are to another set.
+    pub fn new(base: Arc<Index>, overlay: Option<Arc<Index>>) -> Result<Self, IndexError> {
+        if base.meta().below.is_some() {
+            return Err(IndexError::damaged("changes without what they change"));
+        }
+        let fits = |overlay: &Arc<Index>| overlay.meta().below == Some(base.meta().set);
+        if overlay.as_ref().is_some_and(|overlay| !fits(overlay)) {
+            return Err(IndexError::damaged("changes to another set"));
+        }
+        Ok(Self { base, overlay })
     }
 
     /// The full index.
@@ -76,6 +100,11 @@ impl Layers {
         self.overlay.as_ref()
     }
 
+    /// From the top down.
+    fn each(&self) -> impl Iterator<Item = &Arc<Index>> {
+        self.overlay.iter().chain([&self.base])
+    }
+
     /// Number of the bundle in force.
     pub fn serial(&self) -> Serial {
         self.overlay.as_ref().unwrap_or(&self.base).meta().serial
@@ -86,14 +115,36 @@ impl Layers {
         self.overlay.as_ref().unwrap_or(&self.base).meta().set
     }
 
-    /// Indicators by kind, held-back ones not among them.
+    /// Indicators to look for by kind; held-back ones are not among them.
     pub fn kinds(&self) -> BTreeMap<String, u64> {
-        BTreeMap::new()
+        let mut kinds = self.base.meta().kinds.clone();
+        if let Some(overlay) = &self.overlay {
+            for (kind, added) in &overlay.meta().kinds {
+                *kinds.entry(kind.clone()).or_default() += added;
+            }
+            for (kind, removed) in &overlay.meta().removed {
+                if let Some(count) = kinds.get_mut(kind) {
+                    *count = count.saturating_sub(*removed);
+                }
+            }
+            kinds.retain(|_, count| *count > 0);
+        }
+        kinds
+    }
+
+    /// Indicators to look for.
+    pub fn indicators(&self) -> u64 {
+        self.kinds().values().sum()
+    }
+
+    /// Bytes of memory that the layers keep.
+    pub fn resident_bytes(&self) -> usize {
+        self.each().map(|index| index.resident_bytes()).sum()
     }
 
     /// Whether an indicator may be on this value; *no* is certain. Never touches the store.
     pub fn may_hold(&self, value: Value<'_>) -> bool {
-        false
+        self.each().any(|index| index.may_hold(value))
     }
 
     /// The indicators that count for a value at a time.
@@ -101,19 +152,165 @@ impl Layers {
     /// # Errors
     /// When the store is damaged or cannot be read: then nobody knows.
     pub fn look_up(&self, value: Value<'_>, at: Timestamp) -> Result<Matches, IndexError> {
-        Ok(Matches::default())
+        let mut matches = Matches::default();
+        if !self.may_hold(value) {
+            return Ok(matches);
+        }
+        for placed in self.placed(value, at)? {
+            match placed.standing {
+                _ if placed.entry.action == Action::Allow => {}
+                Standing::Counts => matches.indicators.push(Match { id: placed.entry.id }),
+                Standing::Silenced { .. } => matches.silenced += 1,
+                Standing::Revoked => matches.revoked += 1,
+                Standing::NotYetValid | Standing::Expired => {}
+            }
+        }
+        Ok(matches)
     }
 
-    /// All indicators on a value, and whether each counts: for people who ask why.
+    /// All indicators on a value and entries of the allow-list, and whether each counts: for people who ask why.
     ///
     /// # Errors
     /// As [`Layers::look_up`].
     pub fn judge(&self, value: Value<'_>, at: Timestamp) -> Result<Vec<Judged>, IndexError> {
-        Ok(Vec::new())
+        let placed = self.placed(value, at)?.into_iter();
+        let judged = placed.map(|Placed { entry, index, standing, .. }| {
+            Ok(Judged { indicator: entry.indicator(index.context(entry.context)?), standing })
+        });
+        judged.collect()
     }
 
-    /// Everything in force, line by line: the base without what was removed, then what was added.
-    pub fn stored(&self) -> impl Iterator<Item = Result<super::Stored, IndexError>> + '_ {
-        std::iter::empty()
+    /// What lies on a value, the most specific first, with its standing.
+    fn placed(&self, value: Value<'_>, at: Timestamp) -> Result<Vec<Placed>, IndexError> {
+        let mut removed: HashSet<(String, Box<str>)> = HashSet::new();
+        let mut found: Vec<Placed> = Vec::new();
+        for index in self.each() {
+            let key =
+                |entry: &Entry| (format!("{}:{}", entry.look_for.kind(), entry.look_for), entry.id.clone());
+            let (gone, mut here): (Vec<Entry>, Vec<Entry>) =
+                index.find(value)?.into_iter().partition(|entry| entry.removed);
+            here.retain(|entry| removed.is_empty() || !removed.contains(&key(entry)));
+            removed.extend(gone.iter().map(key));
+            // The layer below comes first: what it holds is older.
+            let placed = here.into_iter().map(|entry| Placed {
+                specificity: specificity(&entry.look_for),
+                standing: standing(&entry, at),
+                index: Arc::clone(index),
+                entry,
+            });
+            found.splice(0..0, placed);
+        }
+        found.sort_by_key(|placed| std::cmp::Reverse(placed.specificity));
+        for placed in &mut found {
+            if placed.standing == Standing::Counts && self.is_revoked(placed)? {
+                placed.standing = Standing::Revoked;
+            }
+        }
+        silence(&mut found);
+        Ok(found)
+    }
+
+    fn is_revoked(&self, placed: &Placed) -> Result<bool, IndexError> {
+        if self.each().all(|index| index.meta().revocations == 0) {
+            return Ok(false);
+        }
+        if self.is_in_force(&Revocation::Indicator(placed.entry.id.to_string()))? {
+            return Ok(true);
+        }
+        let alert = placed.index.context(placed.entry.context)?.alert;
+        Ok(!alert.is_empty() && self.is_in_force(&Revocation::Alert(alert))?)
+    }
+
+    fn is_in_force(&self, revocation: &Revocation) -> Result<bool, IndexError> {
+        for index in self.each() {
+            if index.holds_revocation(revocation, false)? {
+                return Ok(true);
+            }
+            if index.holds_revocation(revocation, true)? {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether this line is in the set.
+    ///
+    /// # Errors
+    /// As [`Layers::look_up`].
+    pub(super) fn holds(&self, line: &Line) -> Result<bool, IndexError> {
+        match line {
+            Line::Revocation(revocation) => self.is_in_force(revocation),
+            Line::Indicator(indicator) => {
+                for index in self.each() {
+                    let find = |removed| index.find_entry(&indicator.look_for, &indicator.id, removed);
+                    if find(false)?.is_some() {
+                        return Ok(true);
+                    }
+                    if find(true)?.is_some() {
+                        return Ok(false);
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Everything in force, line by line: the base without what was removed, then what was added. What was removed is
+    /// kept in memory meanwhile.
+    ///
+    /// # Errors
+    /// When the changes cannot be read; the iterator when the base cannot.
+    pub fn stored(&self) -> Result<impl Iterator<Item = Result<Line, IndexError>> + '_, IndexError> {
+        let mut removed = HashSet::new();
+        for stored in self.overlay.iter().flat_map(|overlay| overlay.stored()) {
+            if let Stored::Removed(line) = stored? {
+                removed.insert(identity(&line));
+            }
+        }
+        let below = self.base.stored().filter(move |stored| {
+            !matches!(stored, Ok(Stored::Line(line)) if !removed.is_empty() && removed.contains(&identity(line)))
+        });
+        let above = self.overlay.iter().flat_map(|overlay| overlay.stored());
+        Ok(below.chain(above).filter_map(|stored| match stored {
+            Ok(Stored::Line(line)) => Some(Ok(line)),
+            Ok(Stored::Removed(_)) => None,
+            Err(error) => Some(Err(error)),
+        }))
+    }
+}
+
+/// What makes a line the same line, whatever else changes.
+pub(super) fn identity(line: &Line) -> (String, String) {
+    match line {
+        Line::Indicator(indicator) => {
+            (format!("{}:{}", indicator.look_for.kind(), indicator.look_for), indicator.id.clone())
+        }
+        Line::Revocation(Revocation::Alert(alert)) => ("revoked alert".to_owned(), alert.clone()),
+        Line::Revocation(Revocation::Indicator(id)) => ("revoked indicator".to_owned(), id.clone()),
+    }
+}
+
+fn standing(entry: &Entry, at: Timestamp) -> Standing {
+    if entry.valid_from.is_some_and(|from| at < from) {
+        return Standing::NotYetValid;
+    }
+    if entry.valid_until.is_some_and(|until| until <= at) {
+        return Standing::Expired;
+    }
+    Standing::Counts
+}
+
+/// Lets the entries of the allow-list silence what is no more specific.
+fn silence(found: &mut [Placed]) {
+    let counts =
+        |placed: &&Placed| placed.standing == Standing::Counts && placed.entry.action == Action::Allow;
+    // The first is the most specific: what it does not silence, none does.
+    let Some(allow) = found.iter().find(counts) else { return };
+    let (by, reach) = (allow.entry.id.to_string(), allow.specificity);
+    for placed in found.iter_mut() {
+        let silenced = placed.entry.action == Action::Detect && placed.specificity <= reach;
+        if silenced && placed.standing == Standing::Counts {
+            placed.standing = Standing::Silenced { by: by.clone() };
+        }
     }
 }

@@ -1,11 +1,39 @@
 //! An index as it is used: opened without reading more than its resident part.
 
+use std::net::IpAddr;
+
+use aho_corasick::AhoCorasick;
+
+use super::filter::Filter;
+use super::hash::Hasher;
+use super::keys::{self, Key, Shape};
+use super::layout::Layout;
+use super::pages::Pages;
+use super::ranges::{self, Ranges};
+use super::record::{self, Context, Entry, Record};
 use super::{IndexError, Meta, ReadAt, Stored, Value};
+use crate::bundle::{Line, Revocation};
+use crate::indicator::LookFor;
+use crate::text::bytes_from_hex;
 
 /// One index, open. Look-ups go through [`super::Layers`].
 pub struct Index {
     meta: Meta,
     store: Box<dyn ReadAt>,
+    hasher: Hasher,
+    shape: Shape,
+    filters: Vec<Filter>,
+    networks_v4: Ranges,
+    networks_v6: Ranges,
+    parts: Option<Parts>,
+    pages: Pages,
+    records: std::ops::Range<u64>,
+}
+
+/// Parts of user agents, and where their records are.
+struct Parts {
+    automaton: AhoCorasick,
+    offsets: Vec<u64>,
 }
 
 impl Index {
@@ -14,7 +42,45 @@ impl Index {
     /// # Errors
     /// When it is damaged, of another version, or cannot be read.
     pub fn open(store: Box<dyn ReadAt>) -> Result<Self, IndexError> {
-        Err(IndexError::damaged("not written yet"))
+        let layout = Layout::read(&store)?;
+        let secret = bytes_from_hex(&layout.secret).ok_or_else(|| IndexError::damaged("its layout"))?;
+        let filters = layout
+            .filters
+            .iter()
+            .map(|section| section.read(&store, |blocks, read| Filter::read(blocks, read)));
+        let filters = filters.collect::<Result<Vec<Filter>, IndexError>>()?;
+        let ranges = |section: super::layout::Section, address_bits| {
+            let ranges = section.read(&store, |count, read| {
+                let mut all = Vec::new();
+                let mut range = [0; 16];
+                for _ in 0..count {
+                    read(&mut range)?;
+                    let [first, last] = range.as_chunks::<8>().0 else { continue };
+                    all.push((u64::from_le_bytes(*first), u64::from_le_bytes(*last)));
+                }
+                Ok(all)
+            })?;
+            Ranges::new(&ranges, address_bits)
+        };
+        let [v4, v6] = layout.networks;
+        let (networks_v4, networks_v6) = (ranges(v4, 32)?, ranges(v6, 64)?);
+        let parts = layout.parts.read(&store, |count, read| {
+            let mut bytes = vec![0; count];
+            read(&mut bytes)?;
+            Ok(bytes)
+        })?;
+        Ok(Self {
+            hasher: Hasher::new(&secret),
+            shape: layout.shape,
+            filters,
+            networks_v4,
+            networks_v6,
+            parts: Parts::read(&parts)?,
+            pages: layout.pages,
+            records: layout.records,
+            meta: layout.meta,
+            store,
+        })
     }
 
     /// What it says about itself.
@@ -24,11 +90,211 @@ impl Index {
 
     /// Bytes of memory that it keeps.
     pub fn resident_bytes(&self) -> usize {
-        0
+        let filters: usize = self.filters.iter().map(Filter::resident_bytes).sum();
+        let parts =
+            self.parts.as_ref().map_or(0, |parts| parts.automaton.memory_usage() + 8 * parts.offsets.len());
+        filters + self.networks_v4.resident_bytes() + self.networks_v6.resident_bytes() + parts
     }
 
     /// Everything in it, in the order in which it was added.
     pub fn stored(&self) -> impl Iterator<Item = Result<Stored, IndexError>> + '_ {
-        std::iter::empty()
+        let mut at = self.records.start;
+        let mut contexts = ContextCache { index: self, last: None };
+        std::iter::from_fn(move || {
+            while at < self.records.end {
+                let read = record::read(&self.store, at, self.records.end);
+                let next = read.and_then(|(record, next)| Ok((contexts.stored(record)?, next)));
+                match next {
+                    Ok((stored, next)) => {
+                        at = next;
+                        if let Some(stored) = stored {
+                            return Some(Ok(stored));
+                        }
+                    }
+                    Err(error) => {
+                        at = self.records.end;
+                        return Some(Err(error));
+                    }
+                }
+            }
+            None
+        })
+    }
+
+    /// Whether a value may be in it; *no* is certain. Never touches the store.
+    pub(super) fn may_hold(&self, value: Value<'_>) -> bool {
+        let mut may = false;
+        self.shape.each_key(&self.hasher, value, |key| may |= self.passes(key));
+        match value {
+            Value::Ip(address, _) => may || self.in_a_network(address),
+            Value::UserAgent(agent) => {
+                may || self.parts.as_ref().is_some_and(|parts| parts.automaton.is_match(agent))
+            }
+            _ => may,
+        }
+    }
+
+    fn passes(&self, (class, hash): Key) -> bool {
+        let filter = self.filters.get(class as usize);
+        filter.is_some_and(|filter| filter.contains(hash, self.hasher.more(hash)))
+    }
+
+    fn in_a_network(&self, address: IpAddr) -> bool {
+        let networks = if address.is_ipv4() { &self.networks_v4 } else { &self.networks_v6 };
+        networks.contains(ranges::place(address))
+    }
+
+    /// All entries on a value in the order of the bundle, removals among them.
+    pub(super) fn find(&self, value: Value<'_>) -> Result<Vec<Entry>, IndexError> {
+        let mut offsets = Vec::new();
+        let mut keys = Vec::new();
+        self.shape.each_key(&self.hasher, value, |key| keys.push(key));
+        match value {
+            Value::Ip(address, _) if self.in_a_network(address) => {
+                self.shape.each_network(&self.hasher, address, |key| keys.push(key));
+            }
+            Value::UserAgent(agent) => {
+                let parts = self.parts.iter();
+                offsets.extend(parts.flat_map(|parts| parts.on(agent)));
+            }
+            _ => {}
+        }
+        for key in keys {
+            self.offsets_of(key, &mut offsets)?;
+        }
+        offsets.sort_unstable();
+        offsets.dedup();
+        let mut found = Vec::new();
+        for offset in offsets {
+            if let Record::Entry(entry) = self.record(offset)?
+                && keys::covers(&entry.look_for, value)
+            {
+                found.push(entry);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entry of this very indicator, or its removal.
+    pub(super) fn find_entry(
+        &self,
+        look_for: &LookFor,
+        id: &str,
+        removed: bool,
+    ) -> Result<Option<Entry>, IndexError> {
+        let mut offsets = Vec::new();
+        self.offsets_of(keys::key_of(&self.hasher, look_for), &mut offsets)?;
+        for offset in offsets {
+            match self.record(offset)? {
+                Record::Entry(entry)
+                    if entry.removed == removed && &*entry.id == id && entry.look_for == *look_for =>
+                {
+                    return Ok(Some(entry));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a revocation is stored, or its removal.
+    pub(super) fn holds_revocation(
+        &self,
+        wanted: &Revocation,
+        wants_removed: bool,
+    ) -> Result<bool, IndexError> {
+        let any = if wants_removed { !self.meta.removed.is_empty() } else { self.meta.revocations > 0 };
+        if !any {
+            return Ok(false);
+        }
+        let mut offsets = Vec::new();
+        self.offsets_of(keys::key_of_revocation(&self.hasher, wanted), &mut offsets)?;
+        for offset in offsets {
+            if let Record::Revocation { revocation, removed } = self.record(offset)?
+                && revocation == *wanted
+                && removed == wants_removed
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn offsets_of(&self, key: Key, offsets: &mut Vec<u64>) -> Result<(), IndexError> {
+        if self.passes(key) {
+            self.pages.look_up(&self.store, key.1, |offset| offsets.push(offset))?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, offset: u64) -> Result<Record, IndexError> {
+        if !self.records.contains(&offset) {
+            return Err(IndexError::damaged("an entry"));
+        }
+        Ok(record::read(&self.store, offset, self.records.end)?.0)
+    }
+
+    /// What an entry has in common with others.
+    pub(super) fn context(&self, offset: u64) -> Result<Context, IndexError> {
+        match self.record(offset)? {
+            Record::Context(context) => Ok(context),
+            _ => Err(IndexError::damaged("a context")),
+        }
+    }
+}
+
+/// The context that was needed last: neighbours often have the same.
+struct ContextCache<'a> {
+    index: &'a Index,
+    last: Option<(u64, Context)>,
+}
+
+impl ContextCache<'_> {
+    fn stored(&mut self, record: Record) -> Result<Option<Stored>, IndexError> {
+        let (line, removed) = match record {
+            Record::Context(_) => return Ok(None),
+            Record::Revocation { revocation, removed } => (Line::Revocation(revocation), removed),
+            Record::Entry(entry) => {
+                let known = self.last.as_ref().filter(|(offset, _)| *offset == entry.context);
+                let context = match known {
+                    Some((_, context)) => context.clone(),
+                    None => {
+                        let context = self.index.context(entry.context)?;
+                        self.last = Some((entry.context, context.clone()));
+                        context
+                    }
+                };
+                (Line::Indicator(entry.indicator(context)), entry.removed)
+            }
+        };
+        Ok(Some(if removed { Stored::Removed(line) } else { Stored::Line(line) }))
+    }
+}
+
+impl Parts {
+    fn read(mut bytes: &[u8]) -> Result<Option<Self>, IndexError> {
+        let damaged = || IndexError::damaged("the parts of user agents");
+        let (mut offsets, mut texts) = (Vec::new(), Vec::new());
+        while !bytes.is_empty() {
+            let (offset, rest) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
+            let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
+            let (text, rest) =
+                rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or_else(damaged)?;
+            offsets.push(u64::from_le_bytes(*offset));
+            texts.push(text);
+            bytes = rest;
+        }
+        if texts.is_empty() {
+            return Ok(None);
+        }
+        let automaton =
+            AhoCorasick::builder().ascii_case_insensitive(true).build(texts).map_err(|_| damaged())?;
+        Ok(Some(Self { automaton, offsets }))
+    }
+
+    /// Where the records of the parts in a user agent are.
+    fn on(&self, agent: &str) -> Vec<u64> {
+        let found = self.automaton.find_overlapping_iter(agent).map(|found| found.pattern().as_usize());
+        found.filter_map(|at| self.offsets.get(at).copied()).collect()
     }
 }
