@@ -13,6 +13,7 @@ use super::record::{self, Context};
 use super::sort::Sorter;
 use super::{HELD_EXAMPLES_MAX, IndexError, Meta, Plan, Sanity, Storage, USER_AGENT_PARTS_MAX};
 
+use crate::absurd;
 use crate::bundle::{Line, Revocation, SetHash};
 use crate::indicator::{Action, Addresses, Indicator, LookFor, Pattern};
 
@@ -373,7 +374,9 @@ impl Sanity {
             Self::TakeAll => None,
             // What silences may be as wide as it likes: the town's own networks are what is silenced most.
             Self::HoldAbsurd { .. } if indicator.action == Action::Allow => None,
-            Self::HoldAbsurd { own: _ } => None,
+            Self::HoldAbsurd { own } => {
+                absurd::reason(&indicator.look_for, own).map(|reason| reason.to_string())
+            }
         }
     }
 }
