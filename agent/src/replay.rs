@@ -107,7 +107,7 @@ fn matcher_of_list(path: &Path) -> anyhow::Result<Matcher> {
     if indicators.is_empty() {
         bail!("{}: no indicator in it", path.display());
     }
-    Ok(Matcher::build(Serial::default(), indicators))
+    Ok(Matcher::build(Serial::default(), indicators)?)
 }
 
 /// Verifies a signed repository and reads its newest bundle.
@@ -126,7 +126,7 @@ fn matcher_of_bundle(repository: &Path, root: &Path) -> anyhow::Result<Matcher> 
     eprintln!("bundle {} of {}, verified", verified.serial, verified.header.issuer);
     let mut reader = BundleReader::new(fs::File::open(&verified.bundle)?, BundleLimits::default())?;
     let indicators: Vec<Indicator> = reader.indicators().collect::<Result<_, _>>()?;
-    Ok(Matcher::build(verified.serial, indicators))
+    Ok(Matcher::build(verified.serial, indicators)?)
 }
 
 /// A folder that goes away with the command.

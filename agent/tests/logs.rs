@@ -64,7 +64,7 @@ impl Gateway {
             files: self.files.clone(),
             state_folder: self.path("agent/state"),
             detector: DetectorConfig::default(),
-            matcher: Published::new(Matcher::build(Serial(1), indicators)),
+            matcher: Published::new(Matcher::build(Serial(1), indicators).unwrap()),
             hits: spool.sink,
             marks: spool.marks,
             board: board.clone(),

@@ -41,7 +41,7 @@ fn matcher() -> Arc<Matcher> {
         };
         Indicator::plain(LookFor::guess(&text).unwrap())
     });
-    Arc::new(Matcher::build(Serial(1), indicators))
+    Arc::new(Matcher::build(Serial(1), indicators).unwrap())
 }
 
 fn detector() -> Detector {

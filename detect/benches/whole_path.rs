@@ -153,7 +153,7 @@ fn main() {
         at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
     let (packets, rounds) = (number("--packets", PACKETS), number("--rounds", ROUNDS));
-    let matcher = Arc::new(Matcher::build(Serial(1), mix::indicators(INDICATORS)));
+    let matcher = Arc::new(Matcher::build(Serial(1), mix::indicators(INDICATORS)).unwrap());
     let path = std::env::temp_dir().join(format!("vedetta-mix-{}.pcap", std::process::id()));
     write_mix(&path, packets);
     compare("mix", std::slice::from_ref(&path), rounds, &matcher);

@@ -155,5 +155,5 @@ fn matcher() -> Arc<Matcher> {
     let indicators = values.iter().map(|value| LookFor::guess(value).unwrap());
     let indicators =
         indicators.chain(fingerprints.iter().map(|(kind, value)| LookFor::parse(kind, value).unwrap()));
-    Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)))
+    Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)).unwrap())
 }

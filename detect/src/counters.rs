@@ -141,6 +141,12 @@ counters! {
     sightings,
     /// Values without a normal form: names with blanks, broken URLs.
     values_odd,
+    /// Values that could not be compared because the index is damaged or cannot be read; it is built anew.
+    look_ups_failed,
+    /// Indicators on values that were seen, silenced by an entry of the allow-list.
+    silenced,
+    /// Indicators on values that were seen, which were revoked.
+    revoked,
     /// Sightings that matched an indicator, repeats included.
     matches,
     /// Hits given out.

@@ -32,7 +32,7 @@ fn seen(frames: &[Vec<u8>]) -> Vec<String> {
 
 fn matcher(values: &[&str]) -> Arc<Matcher> {
     let indicators = values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap()));
-    Arc::new(Matcher::build(Serial(7), indicators))
+    Arc::new(Matcher::build(Serial(7), indicators).unwrap())
 }
 
 fn detector(values: &[&str], report: Report) -> Detector {
@@ -275,7 +275,7 @@ fn after_the_cooldown_a_hit_is_another_one() {
 fn an_indicator_counts_only_while_it_is_valid_by_packet_time() {
     let mut indicator = Indicator::plain(LookFor::guess("203.0.113.5").unwrap());
     indicator.valid_until = Some(at(100));
-    let matcher = Arc::new(Matcher::build(Serial(1), [indicator]));
+    let matcher = Arc::new(Matcher::build(Serial(1), [indicator]).unwrap());
     let mut detector = Detector::new(&DetectorConfig::default(), "test", matcher);
     for (second, expected) in [(100, 0), (99, 1)] {
         let flow = Side { src: (HOST, 40_000 + u16::try_from(second).unwrap()), dst: (OUTSIDE, 443) };

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use protocol::hit::{NAMED_ORIGINS_MAX, evidence};
-use protocol::{Direction, Hit, HitId, Observable, Place, SeenIn, Timestamp, Traffic};
+use protocol::index::Match;
+use protocol::{Direction, Hit, HitId, Observable, Place, SeenIn, Serial, Timestamp, Traffic};
 
 use crate::cooldown::{Cooldowns, Key};
 use crate::counters::Counters;
@@ -13,7 +14,7 @@ use crate::flow::{FlowKey, Way};
 use crate::home::{Home, Sides};
 use crate::http;
 use crate::line::Scan;
-use crate::matcher::{Found, Matcher};
+use crate::matcher::Matcher;
 use crate::normal::Scratch;
 use crate::sighting::{Seen, Sighting, SightingRecord, Wants};
 
@@ -108,10 +109,14 @@ impl Door {
         let found = self.scratch.normal(sighting.seen, port, |value| matcher.look_up(value, scene.at));
         match found {
             None => self.counters.values_odd += 1,
-            Some(found) if found.is_empty() => {}
-            Some(found) => {
-                let matcher = Arc::clone(matcher);
-                self.hit(scene, sighting, &matcher, &found);
+            Some(Err(_)) => self.counters.look_ups_failed += 1,
+            Some(Ok(found)) => {
+                self.counters.silenced += u64::from(found.silenced);
+                self.counters.revoked += u64::from(found.revoked);
+                if !found.indicators.is_empty() {
+                    let serial = matcher.serial();
+                    self.hit(scene, sighting, &found.indicators, serial);
+                }
             }
         }
     }
@@ -131,9 +136,9 @@ impl Door {
         });
     }
 
-    fn hit(&mut self, scene: &mut Scene<'_>, sighting: Sighting<'_>, matcher: &Matcher, found: &Found) {
+    fn hit(&mut self, scene: &mut Scene<'_>, sighting: Sighting<'_>, found: &[Match], bundle: Serial) {
         self.counters.matches += 1;
-        let mut ids = found.iter().map(|number| matcher.id(*number));
+        let mut ids = found.iter().map(|found| &*found.id);
         let indicator = ids.next().unwrap_or_default();
         if let Some(KnownHits(known)) = scene.known.as_deref_mut()
             && let Some(at) = known.iter().position(|key| *key.indicator == *indicator)
@@ -171,7 +176,7 @@ impl Door {
             remote: sides.remote,
             count: 1,
             last_at: scene.at,
-            bundle: matcher.serial(),
+            bundle,
             evidence: evidence_of(&sighting),
             seen_in: sighting.seen_in,
             observable,

@@ -60,7 +60,7 @@ fn damaged(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
 
 fn run(frames: &[(Link, Vec<u8>)]) {
     let indicators = ["evil.example", "0.0.0.0/0", "::/0"].map(|value| LookFor::guess(value).unwrap());
-    let matcher = Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)));
+    let matcher = Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)).unwrap());
     for mut detector in [
         Detector::observer(&DetectorConfig::default(), "test"),
         Detector::new(&DetectorConfig::default(), "test", matcher),

@@ -15,7 +15,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn matcher(values: &[&str]) -> Arc<Matcher> {
     let indicators = values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap()));
-    Arc::new(Matcher::build(Serial(7), indicators))
+    Arc::new(Matcher::build(Serial(7), indicators).unwrap())
 }
 
 fn detector(report: Report, values: &[&str]) -> Detector {

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
+use protocol::index::Value;
 use protocol::observable::{Email, UserAgent};
 use protocol::{Domain, Kind, Observable, domain, url};
 
-use crate::matcher::Normal;
 use crate::sighting::Seen;
 
 /// Room for the normal forms, used again for each value.
@@ -21,34 +21,34 @@ impl Scratch {
         &mut self,
         seen: Seen<'_>,
         port: Option<u16>,
-        with: impl FnOnce(Normal<'_>) -> T,
+        with: impl FnOnce(Value<'_>) -> T,
     ) -> Option<T> {
         self.normal.clear();
         let value = match seen {
-            Seen::Ip(address) => Normal::Ip(address.to_canonical(), port),
+            Seen::Ip(address) => Value::Ip(address.to_canonical(), port),
             Seen::WireName(name) => {
                 domain::normalise_wire(name, &mut self.normal).ok()?;
-                Normal::Domain(&self.normal)
+                Value::Domain(&self.normal)
             }
             Seen::HostName(name) => {
                 domain::normalise(name, &mut self.normal).ok()?;
-                Normal::Domain(&self.normal)
+                Value::Domain(&self.normal)
             }
             Seen::Email(text) => {
                 Email::normalise(text, &mut self.normal).ok()?;
-                Normal::Email(&self.normal)
+                Value::Email(&self.normal)
             }
-            Seen::UserAgent(text) => Normal::UserAgent(UserAgent::normal(text)?),
-            Seen::Ja4(text) => Normal::Ja4(text),
-            Seen::Md5(digest) => Normal::Md5(digest),
-            Seen::Ja3(digest) => Normal::Ja3(digest),
-            Seen::Sha1(digest) => Normal::Sha1(digest),
-            Seen::Sha256(digest) => Normal::Sha256(digest),
+            Seen::UserAgent(text) => Value::UserAgent(UserAgent::normal(text)?),
+            Seen::Ja4(text) => Value::Ja4(text),
+            Seen::Md5(digest) => Value::Md5(digest),
+            Seen::Ja3(digest) => Value::Ja3(digest),
+            Seen::Sha1(digest) => Value::Sha1(digest),
+            Seen::Sha256(digest) => Value::Sha256(digest),
             Seen::Normal(observable) => return self.of_observable(observable, port, with),
             Seen::Url(_) | Seen::UrlParts { .. } => {
                 let (_, host_end) = self.url(seen)?;
                 let key = url::match_key(&self.normal, host_end);
-                return Some(with(Normal::UrlKey(&key)));
+                return Some(with(Value::UrlKey(&key)));
             }
         };
         Some(with(value))
@@ -79,19 +79,19 @@ impl Scratch {
         &mut self,
         observable: &Observable,
         port: Option<u16>,
-        with: impl FnOnce(Normal<'_>) -> T,
+        with: impl FnOnce(Value<'_>) -> T,
     ) -> Option<T> {
         let value = match observable {
-            Observable::Ip(address) => Normal::Ip(*address, port),
-            Observable::Domain(domain) => Normal::Domain(domain.as_str()),
-            Observable::Url(url) => return Some(with(Normal::UrlKey(&url.match_key()))),
-            Observable::Email(email) => Normal::Email(email.as_str()),
-            Observable::UserAgent(agent) => Normal::UserAgent(agent.as_str()),
-            Observable::Ja4(ja4) => Normal::Ja4(ja4.as_str()),
-            Observable::Md5(digest) => Normal::Md5(digest.0),
-            Observable::Ja3(digest) => Normal::Ja3(digest.0),
-            Observable::Sha1(digest) => Normal::Sha1(digest.0),
-            Observable::Sha256(digest) => Normal::Sha256(digest.0),
+            Observable::Ip(address) => Value::Ip(*address, port),
+            Observable::Domain(domain) => Value::Domain(domain.as_str()),
+            Observable::Url(url) => return Some(with(Value::UrlKey(&url.match_key()))),
+            Observable::Email(email) => Value::Email(email.as_str()),
+            Observable::UserAgent(agent) => Value::UserAgent(agent.as_str()),
+            Observable::Ja4(ja4) => Value::Ja4(ja4.as_str()),
+            Observable::Md5(digest) => Value::Md5(digest.0),
+            Observable::Ja3(digest) => Value::Ja3(digest.0),
+            Observable::Sha1(digest) => Value::Sha1(digest.0),
+            Observable::Sha256(digest) => Value::Sha256(digest.0),
         };
         Some(with(value))
     }

@@ -21,7 +21,10 @@ const RESOLVER: ([u8; 4], u16) = ([10, 0, 0, 1], 53);
 fn matcher() -> Arc<Matcher> {
     let values =
         ["evil.example", "198.51.100.0/24", "198.51.100.7", "http://evil.example/a", "a@evil.example"];
-    Arc::new(Matcher::build(Serial(1), values.map(|value| Indicator::plain(LookFor::guess(value).unwrap()))))
+    Arc::new(
+        Matcher::build(Serial(1), values.map(|value| Indicator::plain(LookFor::guess(value).unwrap())))
+            .unwrap(),
+    )
 }
 
 fn tcp(from: ([u8; 4], u16), to: ([u8; 4], u16), sequence: u32, payload: &[u8]) -> Vec<u8> {

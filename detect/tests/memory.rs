@@ -213,18 +213,19 @@ fn request_heads_that_never_end() {
 fn heads_left_half_open_keep_no_other_from_being_read() {
     let half = [&b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Filler: "[..], &[b'x'; 1200]].concat();
     let indicators = [Indicator::plain(LookFor::guess("evil.example").unwrap())];
-    let (counters, hits) = check(&config(), &Arc::new(Matcher::build(Serial(1), indicators)), |sender| {
-        for from in 0..20_000 {
-            sender.tcp(from, (0, SYN), &[]);
-            sender.tcp(from, (1, ACK), &half);
-            if from % 1000 == 999 {
-                let other = 1_000_000 + from;
-                sender.tcp(other, (0, SYN), &[]);
-                sender.tcp(other, (1, ACK), b"GET / HTTP/1.1\r\n");
-                sender.tcp(other, (17, ACK), b"Host: evil.example\r\n\r\n");
+    let (counters, hits) =
+        check(&config(), &Arc::new(Matcher::build(Serial(1), indicators).unwrap()), |sender| {
+            for from in 0..20_000 {
+                sender.tcp(from, (0, SYN), &[]);
+                sender.tcp(from, (1, ACK), &half);
+                if from % 1000 == 999 {
+                    let other = 1_000_000 + from;
+                    sender.tcp(other, (0, SYN), &[]);
+                    sender.tcp(other, (1, ACK), b"GET / HTTP/1.1\r\n");
+                    sender.tcp(other, (17, ACK), b"Host: evil.example\r\n\r\n");
+                }
             }
-        }
-    });
+        });
     assert!(counters.streams_evicted > 5000, "{}", counters.streams_evicted);
     // Each is seen, though the hit is given out once for all that come within its cooldown, and once with their sum.
     assert_eq!((counters.hits, counters.streams_refused), (20, 0), "{hits} given out");
@@ -295,7 +296,7 @@ fn initials_whose_hello_never_ends() {
 
 fn everything() -> Arc<Matcher> {
     let indicators = ["0.0.0.0/0", "::/0", "evil.example"].map(|value| LookFor::guess(value).unwrap());
-    Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)))
+    Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)).unwrap())
 }
 
 #[test]
@@ -318,7 +319,7 @@ fn a_line_of_hits() {
         line += &format!("203.{}.{}.9 ", number / 250, number % 250);
     }
     let indicators = line.split_whitespace().map(|value| Indicator::plain(LookFor::guess(value).unwrap()));
-    let matcher = Arc::new(Matcher::build(Serial(1), indicators));
+    let matcher = Arc::new(Matcher::build(Serial(1), indicators).unwrap());
     let config = DetectorConfig { memory_bytes_max: BUDGET / 8, ..config() };
     let (counters, hits) = check(&config, &matcher, |sender| {
         for number in 1..=20 {

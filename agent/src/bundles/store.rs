@@ -259,7 +259,7 @@ fn build(path: &Path) -> Result<Matcher, LoadError> {
     let matcher = Matcher::build(serial, indicators);
     match failed {
         Some(error) => Err(bundle_error(error)),
-        None => Ok(matcher),
+        None => matcher.map_err(|error| disk(path)(io::Error::other(error))),
     }
 }
 

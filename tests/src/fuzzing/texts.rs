@@ -31,7 +31,7 @@ pub fn list_lines(bytes: &[u8]) {
         indicators.push(indicator);
     }
     let count = indicators.len();
-    let matcher = Arc::new(Matcher::build(Serial(1), indicators));
+    let matcher = Arc::new(Matcher::build(Serial(1), indicators).unwrap());
     assert_eq!(matcher.len(), count);
     drop(Detector::new(&DetectorConfig::default(), "fuzz", matcher));
 }

@@ -35,7 +35,7 @@ pub struct Watch {
 impl Default for Watch {
     fn default() -> Self {
         let indicators = LOOKED_FOR.iter().filter_map(|value| LookFor::guess(value).ok());
-        let matcher = Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)));
+        let matcher = Arc::new(Matcher::build(Serial(1), indicators.map(Indicator::plain)).unwrap());
         let tight = DetectorConfig {
             memory_bytes_max: MEMORY_BYTES_MAX,
             report: Report::AtEnd,
