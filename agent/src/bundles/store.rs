@@ -326,7 +326,7 @@ mod tests {
     fn open(folder: &Path, root: &[u8]) -> (BundleStore, usize) {
         let store = BundleStore::open(folder, root.to_vec()).unwrap();
         let indicators = store.matcher().load().len();
-        (store, indicators)
+        (store, usize::try_from(indicators).unwrap())
     }
 
     async fn put_in_force(store: &BundleStore, serial: u64, values: &[&str]) {

@@ -32,7 +32,7 @@ pub fn list_lines(bytes: &[u8]) {
     }
     let count = indicators.len();
     let matcher = Arc::new(Matcher::build(Serial(1), indicators).unwrap());
-    assert_eq!(matcher.len(), count);
+    assert_eq!(matcher.len(), count as u64);
     drop(Detector::new(&DetectorConfig::default(), "fuzz", matcher));
 }
 
