@@ -202,6 +202,9 @@ pub enum IndexError {
         /// Which part.
         part: &'static str,
     },
+    /// A line that no bundle within its limits has.
+    #[error("a line of more than 64 KiB; write it shorter")]
+    LineTooLong,
     /// More than an index holds.
     #[error("more than {limit} indicators; split the bundle")]
     TooMany {

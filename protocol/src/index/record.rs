@@ -154,19 +154,18 @@ pub enum Record {
 /// Puts length and checksum in front of a record that was written into `into` from `start` on, where
 /// [`FRAME_BYTES`] were left free.
 fn close(into: &mut [u8], start: usize) -> Result<(), IndexError> {
-    let too_long = || IndexError::damaged("a record too long to write");
     let (frame, payload) = into
         .get_mut(start..)
         .and_then(|all| all.split_first_chunk_mut::<FRAME_BYTES>())
-        .ok_or_else(too_long)?;
-    let [a, b] = u16::try_from(payload.len()).map_err(|_| too_long())?.to_le_bytes();
+        .ok_or(IndexError::LineTooLong)?;
+    let [a, b] = u16::try_from(payload.len()).map_err(|_| IndexError::LineTooLong)?.to_le_bytes();
     let [c, d, e, f] = crc32fast::hash(payload).to_le_bytes();
     *frame = [a, b, c, d, e, f];
     Ok(())
 }
 
 fn text(into: &mut Vec<u8>, text: &str) -> Result<(), IndexError> {
-    let length = u16::try_from(text.len()).map_err(|_| IndexError::damaged("a text too long to write"))?;
+    let length = u16::try_from(text.len()).map_err(|_| IndexError::LineTooLong)?;
     into.extend_from_slice(&length.to_le_bytes());
     into.extend_from_slice(text.as_bytes());
     Ok(())

@@ -142,7 +142,7 @@ fn validity_and_revocation_count_and_twins_are_all_named() {
 
 #[test]
 fn many_lines_are_all_found_and_come_back_as_they_were() {
-    let values = (0..20_000).map(|at| match at % 4 {
+    let values = (0..4_000).map(|at| match at % 4 {
         0 => format!("a{at}.evil{}.example", at % 7),
         1 => format!("203.0.{}.{}", at / 256 % 256, at % 256),
         2 => format!("{at:032x}"),
