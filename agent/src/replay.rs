@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use protocol::bundle::BundleLimits;
 use protocol::{BundleReader, Indicator, Serial};
 
-use crate::bundles::verify::{Repository, verify};
+use crate::bundles::verify::{Repository, Verified, Wanted, verify};
 use crate::replay::joined::Joined;
 use crate::summary::{InputArguments, Inputs, Work};
 
@@ -121,12 +121,14 @@ fn matcher_of_bundle(repository: &Path, root: &Path) -> anyhow::Result<Matcher> 
     fs::create_dir(&bundles)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let verified = runtime
-        .block_on(verify(Repository::folder(repository), &root, &datastore, &bundles))
-        .with_context(|| format!("{}: the bundle is refused", repository.display()))?;
-    eprintln!("bundle {} of {}, verified", verified.serial, verified.header.issuer);
-    let mut reader = BundleReader::new(fs::File::open(&verified.bundle)?, BundleLimits::default())?;
+        .block_on(verify(Repository::folder(repository), &root, &datastore, &bundles, Wanted::FULL))
+        .and_then(Verified::into_full);
+    let (header, bundle) =
+        verified.with_context(|| format!("{}: the bundle is refused", repository.display()))?;
+    eprintln!("bundle {} of {}, verified", header.serial, header.issuer);
+    let mut reader = BundleReader::new(fs::File::open(&bundle)?, BundleLimits::default())?;
     let indicators: Vec<Indicator> = reader.indicators().collect::<Result<_, _>>()?;
-    Ok(Matcher::build(verified.serial, indicators)?)
+    Ok(Matcher::build(header.serial, indicators)?)
 }
 
 /// A folder that goes away with the command.

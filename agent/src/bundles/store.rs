@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use super::verify::{Refusal, Repository, Verified, verify};
+use super::verify::{Refusal, Repository, Verified, Wanted, verify};
 use crate::clock;
 use crate::published::Published;
 use crate::sources::MatcherInForce;
@@ -149,7 +149,8 @@ impl BundleStore {
     /// # Errors
     /// Why it is not taken; what is in force stays.
     pub async fn fetch(&self, repository: Repository) -> Result<Option<Fetched>, NotTaken> {
-        let verified = verify(repository, &self.cosc_root, &self.folder.join("tuf"), &self.folder).await?;
+        let datastore = self.folder.join("tuf");
+        let verified = verify(repository, &self.cosc_root, &datastore, &self.folder, Wanted::FULL).await?;
         self.judge(verified)
     }
 
@@ -161,12 +162,13 @@ impl BundleStore {
         if verified.serial == in_force {
             return Ok(None);
         }
-        let file = verified.bundle.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (header, bundle) = verified.into_full()?;
+        let file = bundle.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let record = InForce {
-            serial: verified.serial,
-            indicators: verified.header.indicators,
-            issuer: verified.header.issuer,
-            created: verified.header.created,
+            serial: header.serial,
+            indicators: header.indicators,
+            issuer: header.issuer,
+            created: header.created,
             verified_at: clock::now(),
             file,
             sha256: String::new(),
@@ -300,6 +302,7 @@ fn remove_others(folder: &Path, kept: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bundles::verify::Taken;
     use protocol::bundle::BUNDLE_FORMAT;
     use protocol::repository::bundle_target;
     use protocol::{BundleHeader, BundleWriter, Indicator, LookFor};
@@ -320,7 +323,8 @@ mod tests {
         let indicators =
             values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap())).collect();
         let header = BundleWriter::write_all(File::create(&bundle).unwrap(), indicators, header).unwrap();
-        Verified { serial: Serial(serial), header, bundle, root: ROOT.to_vec() }
+        let taken = Taken::Full { header, file: bundle };
+        Verified { serial: Serial(serial), taken, root: ROOT.to_vec() }
     }
 
     fn open(folder: &Path, root: &[u8]) -> (BundleStore, usize) {

@@ -6,8 +6,10 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use protocol::bundle::BUNDLE_FORMAT;
-use protocol::repository::bundle_target;
-use protocol::{BundleHeader, BundleWriter, Indicator, LookFor, Serial, Timestamp};
+use protocol::bundle::BundleLimits;
+use protocol::delta::DeltaWriter;
+use protocol::repository::{bundle_target, delta_target};
+use protocol::{BundleHeader, BundleReader, BundleWriter, Indicator, LookFor, Serial, Timestamp};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use tempfile::TempDir;
 use tough::editor::RepositoryEditor;
@@ -99,6 +101,27 @@ fn bundle(serial: u64, values: &[&str]) -> Vec<u8> {
     bytes
 }
 
+fn delta(base: &[u8], next: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let [mut base, mut next] = [base, next].map(|it| BundleReader::new(it, BundleLimits::default()).unwrap());
+    DeltaWriter::write(&mut bytes, &mut base, &mut next, 1_000).unwrap();
+    bytes
+}
+
+/// Bundles 1 to 3 and the deltas to the third, by their names; `edit` alters one before all are signed.
+fn with_deltas(edit: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<(String, Vec<u8>)> {
+    let bundles =
+        [bundle(1, &["a.example"]), bundle(2, &["a.example", "b.example"]), bundle(3, &["b.example"])];
+    let mut targets = Vec::new();
+    for (serial, base) in (1..).zip(&bundles) {
+        targets.push((bundle_target(Serial(serial)), base.clone()));
+        if serial < 3 {
+            targets.push((delta_target(Serial(serial), Serial(3)), delta(base, &bundles[2])));
+        }
+    }
+    targets.into_iter().map(|(name, bytes)| (name.clone(), edit(&name, bytes))).collect()
+}
+
 impl Desk {
     fn new() -> Self {
         let (root_key, online_key) = (new_key(), new_key());
@@ -117,16 +140,25 @@ impl Desk {
         self.path("repository/metadata").join(name)
     }
 
-    /// The one file of the repository's targets whose name ends so.
     fn target(&self, serial: u64) -> PathBuf {
-        let ending = bundle_target(Serial(serial));
+        self.target_named(&bundle_target(Serial(serial)))
+    }
+
+    /// The one file of the repository's targets whose name ends so.
+    fn target_named(&self, ending: &str) -> PathBuf {
         let files = fs::read_dir(self.path("repository/targets")).unwrap();
         let mut files = files.map(|file| file.unwrap().path());
-        files.find(|file| file.to_str().unwrap().ends_with(&ending)).unwrap()
+        files.find(|file| file.to_str().unwrap().ends_with(ending)).unwrap()
     }
 
     /// Signs bundles with all metadata at one version, valid for some days.
     async fn sign(&self, version: u64, bundles: &[(u64, Vec<u8>)], days: i64) {
+        let named = bundles.iter().map(|(serial, bytes)| (bundle_target(Serial(*serial)), bytes.clone()));
+        self.sign_targets(version, &named.collect::<Vec<_>>(), days).await;
+    }
+
+    /// Signs files under any name.
+    async fn sign_targets(&self, version: u64, targets: &[(String, Vec<u8>)], days: i64) {
         let inbox = TempDir::new().unwrap();
         let mut roots: Vec<PathBuf> = fs::read_dir(self.path("repository/metadata"))
             .unwrap()
@@ -136,8 +168,8 @@ impl Desk {
         roots.sort();
         let version = NonZeroU64::new(version).unwrap();
         let mut editor = RepositoryEditor::new(roots.last().unwrap()).await.unwrap();
-        for (serial, bytes) in bundles {
-            let file = inbox.path().join(bundle_target(Serial(*serial)));
+        for (name, bytes) in targets {
+            let file = inbox.path().join(name);
             fs::write(&file, bytes).unwrap();
             editor.add_target_path(file).await.unwrap();
         }
@@ -156,7 +188,14 @@ impl Desk {
     }
 
     async fn verify_from(&self, repository: Repository) -> Result<Verified, Refusal> {
-        verify(repository, &self.pinned, &self.path("tuf"), &self.path("bundles")).await
+        verify(repository, &self.pinned, &self.path("tuf"), &self.path("bundles"), Wanted::FULL).await
+    }
+
+    /// As a sensor asks that has a bundle in force and reads every line itself.
+    async fn verify_since(&self, in_force: u64) -> Result<Verified, Refusal> {
+        let wanted = Wanted { in_force: Some(Serial(in_force)), lines: Lines::LeftToCaller };
+        let repository = Repository::folder(&self.path("repository"));
+        verify(repository, &self.pinned, &self.path("tuf"), &self.path("bundles"), wanted).await
     }
 
     /// Verifies and expects a refusal whose sentence has these words, and nothing left of the attempt.
@@ -184,11 +223,82 @@ async fn a_good_repository_gives_its_newest_bundle() {
     let bundles = [(9, bundle(9, &["old.example"])), (10, bundle(10, &["a.example", "203.0.113.5"]))];
     desk.sign(1, &bundles, 7).await;
     let verified = desk.verify().await.unwrap();
-    assert_eq!((verified.serial, verified.header.indicators), (Serial(10), 2));
-    assert_eq!(verified.bundle, desk.path("bundles/bundle-10.jsonl.zst"));
-    assert_eq!(fs::read(&verified.bundle).unwrap(), bundles[1].1);
+    assert_eq!((verified.serial, verified.delta_from()), (Serial(10), None));
+    let (header, file) = verified.into_full().unwrap();
+    assert_eq!((header.serial, header.indicators), (Serial(10), 2));
+    assert_eq!(file, desk.path("bundles/bundle-10.jsonl.zst"));
+    assert_eq!(fs::read(&file).unwrap(), bundles[1].1);
     let again = desk.verify().await.unwrap();
     assert_eq!(again.serial, Serial(10));
+}
+
+#[tokio::test]
+async fn a_sensor_takes_the_changes_to_the_bundle_that_it_has() {
+    let desk = Desk::new();
+    let targets = with_deltas(|_, bytes| bytes);
+    desk.sign_targets(1, &targets, 7).await;
+    for (in_force, name, delta_from) in [
+        (1, "delta-1-3.jsonl.zst", Some(Serial(1))),
+        (2, "delta-2-3.jsonl.zst", Some(Serial(2))),
+        (0, "bundle-3.jsonl.zst", None),
+    ] {
+        let verified = desk.verify_since(in_force).await.unwrap();
+        assert_eq!((verified.serial, verified.delta_from()), (Serial(3), delta_from));
+        let (Taken::Full { file, .. } | Taken::Delta { file, .. }) = verified.taken else {
+            panic!("{in_force}")
+        };
+        assert_eq!(file, desk.path("bundles").join(name));
+        let signed = &targets.iter().find(|(known, _)| known == name).unwrap().1;
+        assert_eq!(fs::read(&file).unwrap(), *signed);
+        fs::remove_file(&file).unwrap();
+    }
+    for in_force in [3, 4] {
+        let verified = desk.verify_since(in_force).await.unwrap();
+        assert!(matches!(verified.taken, Taken::Nothing), "{in_force}");
+        assert_eq!(verified.serial, Serial(3));
+        assert!(verified.into_full().is_err());
+    }
+    assert_eq!(fs::read_dir(desk.path("bundles")).unwrap().count(), 0, "nothing else was left");
+}
+
+#[tokio::test]
+async fn changes_that_cannot_be_used_cost_nothing_but_the_full_bundle() {
+    let desk = Desk::new();
+    let targets = with_deltas(|_, bytes| bytes);
+    let other = targets.iter().find(|(name, _)| name == "delta-2-3.jsonl.zst").unwrap().1.clone();
+    let spoiled: [&dyn Fn(&PathBuf); 3] =
+        [&|path| fs::remove_file(path).unwrap(), &|path| fs::write(path, b"cut").unwrap(), &|path| {
+            fs::write(path, fs::read(path).unwrap().into_iter().rev().collect::<Vec<_>>()).unwrap()
+        }];
+    for (version, spoil) in (1..).zip(spoiled) {
+        desk.sign_targets(version, &targets, 7).await;
+        spoil(&desk.target_named("delta-1-3.jsonl.zst"));
+        assert_eq!(desk.verify_since(1).await.unwrap().delta_from(), None);
+        // Who reads for all the others says so instead.
+        assert!(desk.verify().await.unwrap_err().to_string().contains("delta-1-3.jsonl.zst"));
+        fs::remove_dir_all(desk.path("repository/targets")).unwrap();
+    }
+    for (version, wrong, words) in [
+        (4, other, "says that it leads from bundle 2 to 3"),
+        (5, b"not zstd".to_vec(), "delta-1-3.jsonl.zst cannot be read"),
+    ] {
+        let edit = |name: &str, bytes| if name == "delta-1-3.jsonl.zst" { wrong.clone() } else { bytes };
+        desk.sign_targets(version, &with_deltas(edit), 7).await;
+        assert_eq!(desk.verify_since(1).await.unwrap().delta_from(), None);
+        assert_eq!(desk.verify_since(2).await.unwrap().delta_from(), Some(Serial(2)));
+        assert!(desk.verify().await.unwrap_err().to_string().contains(words));
+    }
+}
+
+#[tokio::test]
+async fn lines_are_read_by_one_of_the_two() {
+    let desk = Desk::new();
+    // A second compressed frame after the first: one line more than the header promises.
+    let overfull = [bundle(1, &["a.example"]), bundle(1, &["b.example"])].concat();
+    desk.sign(1, &[(1, overfull)], 7).await;
+    desk.refused("bundle-1.jsonl.zst cannot be read").await;
+    let verified = desk.verify_since(0).await.unwrap();
+    assert_eq!(verified.into_full().unwrap().0.indicators, 1);
 }
 
 #[tokio::test]
@@ -333,7 +443,7 @@ async fn what_is_missing_or_cut_is_named() {
 async fn a_signed_file_that_is_no_bundle_or_another_is_refused() {
     let desk = Desk::new();
     desk.sign(1, &[(1, b"not zstd".to_vec())], 7).await;
-    assert!(matches!(desk.refused("bundle cannot be read").await, Refusal::Bundle(_)));
+    assert!(matches!(desk.refused("bundle-1.jsonl.zst cannot be read").await, Refusal::Bundle { .. }));
     desk.sign(2, &[(2, bundle(7, &["a.example"]))], 7).await;
     desk.refused("says that it is number 7").await;
     desk.sign(3, &[], 7).await;
@@ -348,10 +458,11 @@ async fn another_pinned_root_forgets_what_was_remembered() {
     let other = Desk::new();
     other.sign(1, &[(1, bundle(1, &["b.example"]))], 7).await;
     let repository = Repository::folder(&other.path("repository"));
-    let verified = verify(repository, &other.pinned, &desk.path("tuf"), &desk.path("bundles")).await;
+    let (tuf, into) = (desk.path("tuf"), desk.path("bundles"));
+    let verified = verify(repository, &other.pinned, &tuf, &into, Wanted::FULL).await;
     assert_eq!(verified.unwrap().serial, Serial(1));
     let repository = Repository::folder(&other.path("repository"));
-    let refused = verify(repository, b"{}", &desk.path("tuf"), &desk.path("bundles")).await.unwrap_err();
+    let refused = verify(repository, b"{}", &tuf, &into, Wanted::FULL).await.unwrap_err();
     assert!(matches!(refused, Refusal::Root(_)), "{refused}");
 }
 

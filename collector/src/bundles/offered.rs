@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::root::{CoscRoot, RootError};
 use super::staging::{Staging, StagingError};
-use super::verify::{self, Refusal, Repository};
+use super::verify::{self, Refusal, Repository, Wanted};
 use crate::folders::{StateFolder, make_private_folder, sync_folder};
 use crate::store::{Store, StoreError, bundles};
 
@@ -68,21 +68,22 @@ pub async fn offer(
     let root = CoscRoot::open(state)?;
     let taken_out = state.tuf().join("taken-out");
     let repository = Repository::folder(staging.folder());
-    let verified = verify::verify(repository, root.as_str().as_bytes(), &state.tuf(), &taken_out).await?;
+    let root = root.as_str().as_bytes();
+    let verified = verify::verify(repository, root, &state.tuf(), &taken_out, Wanted::FULL).await?;
+    let (header, bundle) = verified.into_full()?;
     let offered = bundles::newest(store).await?;
-    if verified.serial < offered {
-        return Err(OfferError::Older { pushed: verified.serial, offered });
+    if header.serial < offered {
+        return Err(OfferError::Older { pushed: header.serial, offered });
     }
-    let header = verified.header;
-    if verified.serial > offered {
-        store_indicators(store, verified.bundle.clone(), verified.serial).await?;
+    if header.serial > offered {
+        store_indicators(store, bundle.clone(), header.serial).await?;
     }
     let folder = state.clone();
     let put = tokio::task::spawn_blocking(move || put_in_place(&folder, staging));
     put.await.map_err(|_| StoreError::Closed)??;
     bundles::keep(store, header.clone(), pushed_by).await?;
-    if let Err(error) = fs::remove_file(&verified.bundle) {
-        tracing::warn!(file = %verified.bundle.display(), %error, "a verified bundle's copy could not be removed");
+    if let Err(error) = fs::remove_file(&bundle) {
+        tracing::warn!(file = %bundle.display(), %error, "a verified bundle's copy could not be removed");
     }
     Ok(header)
 }

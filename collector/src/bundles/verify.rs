@@ -1,4 +1,5 @@
-//! Verifies a signed repository (TUF 1.0, by `tough`) from a pinned root and takes its newest bundle out.
+//! Verifies a signed repository (TUF 1.0, by `tough`) from a pinned root and takes its newest bundle out, or what
+//! changes to it.
 //!
 //! Nothing is remembered before everything is verified: `tough` works in a staged copy of what was trusted
 //! before, which replaces it only at the end (CVE-2025-2888 came from remembering too early). Agent and
@@ -11,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
 use protocol::bundle::{BundleError, BundleLimits};
+use protocol::delta::{DeltaHeader, DeltaReader};
 use protocol::repository::{
-    BUNDLE_BYTES_MAX, METADATA_BYTES_MAX, METADATA_FOLDER, TARGETS_FOLDER, serial_of_target,
+    BUNDLE_BYTES_MAX, METADATA_BYTES_MAX, METADATA_FOLDER, TARGETS_FOLDER, bundle_target, delta_target,
+    serial_of_target, serials_of_delta,
 };
 use protocol::{BundleHeader, BundleReader, Serial};
 use tokio::io::AsyncWriteExt as _;
@@ -59,17 +62,81 @@ impl Repository {
     }
 }
 
-/// A bundle whose signatures, age, hash and contents are right.
+/// What a caller wants of a repository's newest bundle.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The bundle in force, whose changes suffice where the repository has them. `None` for the full bundle, which is
+    /// also the way out when changes turn out not to fit.
+    pub in_force: Option<Serial>,
+    /// Who reads the lines.
+    pub lines: Lines,
+}
+
+impl Wanted {
+    /// The full bundle, read here.
+    pub const FULL: Self = Self { in_force: None, lines: Lines::ReadHere };
+}
+
+/// Who reads the lines of a bundle, and so refuses it when one of them is no line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// They are read here, and so are all changes to the newest bundle that the repository offers to others.
+    ReadHere,
+    /// The caller reads every one before he relies on any; here it is the header only.
+    LeftToCaller,
+}
+
+/// A repository whose signatures and age are right, and what was taken out of it.
 #[derive(Debug)]
 pub struct Verified {
-    /// Its number.
+    /// Number of its newest bundle.
     pub serial: Serial,
-    /// Its first line.
-    pub header: BundleHeader,
-    /// The file, in the folder that the caller named.
-    pub bundle: PathBuf,
+    /// What was taken out, whose hash is right.
+    pub taken: Taken,
     /// The newest root that the pinned one leads to.
     pub root: Vec<u8>,
+}
+
+impl Verified {
+    /// The bundle whose changes were taken out; `None` when it was the full bundle, or nothing.
+    pub fn delta_from(&self) -> Option<Serial> {
+        match &self.taken {
+            Taken::Delta { header, .. } => Some(header.base),
+            Taken::Full { .. } | Taken::Nothing => None,
+        }
+    }
+
+    /// The full bundle, which a caller always gets when he names no bundle in force.
+    ///
+    /// # Errors
+    /// When something else was taken out.
+    pub fn into_full(self) -> Result<(BundleHeader, PathBuf), Refusal> {
+        match self.taken {
+            Taken::Full { header, file } => Ok((header, file)),
+            Taken::Delta { .. } | Taken::Nothing => Err(Refusal::NoBundle),
+        }
+    }
+}
+
+/// A file that was taken out of a repository, in the folder that the caller named.
+#[derive(Debug)]
+pub enum Taken {
+    /// The newest bundle.
+    Full {
+        /// Its first line.
+        header: BundleHeader,
+        /// Where it is.
+        file: PathBuf,
+    },
+    /// What changes from the bundle in force to the newest.
+    Delta {
+        /// Its first line.
+        header: DeltaHeader,
+        /// Where it is.
+        file: PathBuf,
+    },
+    /// The newest bundle is not newer than the one in force.
+    Nothing,
 }
 
 /// Why a repository is not believed. What was in force before stays.
@@ -132,9 +199,24 @@ pub enum Refusal {
         /// By its header.
         found: Serial,
     },
+    /// A signed delta under another delta's name.
+    #[error("the file named {named} says that it leads from bundle {from} to {to}")]
+    WrongDelta {
+        /// Its name.
+        named: String,
+        /// By its header.
+        from: Serial,
+        /// By its header.
+        to: Serial,
+    },
     /// A signed file that is no bundle within its limits.
-    #[error("the bundle cannot be read: {0}")]
-    Bundle(#[from] BundleError),
+    #[error("{file} cannot be read: {error}")]
+    Bundle {
+        /// Its name.
+        file: String,
+        /// Why.
+        error: BundleError,
+    },
     /// The clock went back.
     #[error("this machine's clock stands before the last verification ({0}); set it right")]
     Clock(String),
@@ -164,16 +246,17 @@ impl Refusal {
 }
 
 /// Verifies the repository from `trusted_root`, or from the newest root that an earlier verification was
-/// led to from it, and puts the newest bundle into `bundle_into`. `datastore` remembers versions between calls;
+/// led to from it, and puts what is `wanted` into the folder `into`. `datastore` remembers versions between calls;
 /// one verification at a time may use it.
 ///
 /// # Errors
-/// The first thing that is not as it must be; then nothing is remembered and no bundle is left.
+/// The first thing that is not as it must be; then nothing is remembered and no file is left.
 pub async fn verify(
     repository: Repository,
     trusted_root: &[u8],
     datastore: &Path,
-    bundle_into: &Path,
+    into: &Path,
+    wanted: Wanted,
 ) -> Result<Verified, Refusal> {
     let (metadata, targets) = (repository.base(METADATA_FOLDER)?, repository.base(TARGETS_FOLDER)?);
     let staged = Staged::open(datastore, trusted_root)?;
@@ -188,62 +271,150 @@ pub async fn verify(
         .transport(repository.transport)
         .limits(limits)
         .datastore(&staged.folder);
-    let loaded = loader.load().await.map_err(refusal)?;
-    let (name, serial) = newest_bundle(&loaded)?;
-    fs::create_dir_all(bundle_into).map_err(disk(bundle_into))?;
-    let part = Part(bundle_into.join(format!("{}.part", name.raw())));
-    fetch_target(&loaded, &name, &part.0).await?;
-    let header = read_bundle(part.0.clone(), serial).await?;
-    let bundle = bundle_into.join(name.raw());
-    fs::rename(&part.0, &bundle).map_err(disk(&bundle))?;
-    sync_folder(bundle_into)?;
+    let offered = Offered { loaded: loader.load().await.map_err(refusal)?, into };
+    let serial = offered.newest()?;
+    fs::create_dir_all(into).map_err(disk(into))?;
+    let taken = offered.take(serial, wanted).await?;
     let root = staged.remember(datastore, trusted_root)?;
-    Ok(Verified { serial, header, bundle, root })
+    Ok(Verified { serial, taken, root })
 }
 
-fn newest_bundle(loaded: &tough::Repository) -> Result<(TargetName, Serial), Refusal> {
-    let bundles = loaded.all_targets().filter_map(|(name, target)| {
-        // The exact spelling, so that the name is also a safe file name: "bundle-+1" parses as 1, too.
-        let serial = serial_of_target(name.raw())?;
-        (protocol::repository::bundle_target(serial) == name.raw()).then_some((serial, name, target))
-    });
-    let (serial, name, target) = bundles.max_by_key(|(serial, ..)| *serial).ok_or(Refusal::NoBundle)?;
-    if target.length > BUNDLE_BYTES_MAX {
-        return Err(Refusal::TooLarge { file: name.raw().to_owned(), limit: BUNDLE_BYTES_MAX });
+/// A repository whose metadata is verified, and where its files go.
+struct Offered<'a> {
+    loaded: tough::Repository,
+    into: &'a Path,
+}
+
+impl Offered<'_> {
+    /// Number of the newest bundle.
+    fn newest(&self) -> Result<Serial, Refusal> {
+        let serials = self.loaded.all_targets().filter_map(|(name, _)| {
+            // The exact spelling, so that the name is also a safe file name: "bundle-+1" parses as 1, too.
+            let serial = serial_of_target(name.raw())?;
+            (bundle_target(serial) == name.raw()).then_some(serial)
+        });
+        serials.max().ok_or(Refusal::NoBundle)
     }
-    Ok((name.clone(), serial))
-}
 
-/// Writes a target's bytes as they come; `tough` ends the stream with an error when length or hash differ.
-async fn fetch_target(loaded: &tough::Repository, name: &TargetName, part: &Path) -> Result<(), Refusal> {
-    let missing = || Refusal::Missing { file: name.raw().to_owned() };
-    let mut bytes = loaded.read_target(name).await.map_err(refusal)?.ok_or_else(missing)?;
-    let mut file = tokio::fs::File::create(part).await.map_err(disk(part))?;
-    while let Some(chunk) = bytes.next().await {
-        file.write_all(&chunk.map_err(refusal)?).await.map_err(disk(part))?;
-    }
-    file.sync_all().await.map_err(disk(part))
-}
-
-/// Reads the whole bundle once, away from the threads that serve connections.
-async fn read_bundle(part: PathBuf, serial: Serial) -> Result<BundleHeader, Refusal> {
-    let read = move || {
-        let file = fs::File::open(&part).map_err(disk(&part))?;
-        let mut bundle = BundleReader::new(file, BundleLimits::default())?;
-        let header = bundle.header().clone();
-        if header.serial != serial {
-            return Err(Refusal::WrongSerial { named: serial, found: header.serial });
+    async fn take(&self, newest: Serial, wanted: Wanted) -> Result<Taken, Refusal> {
+        if let Some(in_force) = wanted.in_force {
+            if newest <= in_force {
+                return Ok(Taken::Nothing);
+            }
+            match self.take_delta(in_force, newest, wanted.lines).await {
+                Ok(Some(taken)) => return Ok(taken),
+                Ok(None) => {}
+                // A delta only saves bytes: what is wrong with it is wrong with nothing else.
+                Err(refusal) if refusal.is_of_the_repository() => {
+                    tracing::warn!(%refusal, "a delta cannot be used; the full bundle is fetched");
+                }
+                Err(refusal) => return Err(refusal),
+            }
         }
-        bundle.try_for_each(|line| line.map(|_| ()))?;
-        Ok(header)
-    };
-    tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|error| Refusal::Unreadable(format!("reading the bundle stopped: {error}")))?
+        if wanted.lines == Lines::ReadHere {
+            for (from, to) in self.deltas().into_iter().filter(|(_, to)| *to == newest) {
+                self.fetch_delta(from, to, wanted.lines).await?;
+            }
+        }
+        let (name, part) = self.fetch(&bundle_target(newest)).await?;
+        let lines = wanted.lines;
+        let header = part.read(move |file| read_bundle(file, newest, lines)).await?;
+        Ok(Taken::Full { header, file: part.keep(self.into, &name)? })
+    }
+
+    /// The deltas that the metadata names: from where, and where to.
+    fn deltas(&self) -> Vec<(Serial, Serial)> {
+        self.loaded.all_targets().filter_map(|(name, _)| serials_of_delta(name.raw())).collect()
+    }
+
+    async fn take_delta(&self, from: Serial, to: Serial, lines: Lines) -> Result<Option<Taken>, Refusal> {
+        if !self.deltas().contains(&(from, to)) {
+            return Ok(None);
+        }
+        let (header, name, part) = self.fetch_delta(from, to, lines).await?;
+        Ok(Some(Taken::Delta { header, file: part.keep(self.into, &name)? }))
+    }
+
+    async fn fetch_delta(
+        &self,
+        from: Serial,
+        to: Serial,
+        lines: Lines,
+    ) -> Result<(DeltaHeader, TargetName, Part), Refusal> {
+        let (name, part) = self.fetch(&delta_target(from, to)).await?;
+        let header = part.read(move |file| read_delta(file, (from, to), lines)).await?;
+        Ok((header, name, part))
+    }
+
+    /// Writes a target's bytes as they come; `tough` ends the stream with an error when length or hash differ.
+    async fn fetch(&self, name: &str) -> Result<(TargetName, Part), Refusal> {
+        let missing = || Refusal::Missing { file: name.to_owned() };
+        let name = TargetName::new(name).map_err(refusal)?;
+        let target = self.loaded.all_targets().find(|(known, _)| **known == name).ok_or_else(missing)?.1;
+        if target.length > BUNDLE_BYTES_MAX {
+            return Err(Refusal::TooLarge { file: name.raw().to_owned(), limit: BUNDLE_BYTES_MAX });
+        }
+        let part = Part(self.into.join(format!("{}.part", name.raw())));
+        let mut bytes = self.loaded.read_target(&name).await.map_err(refusal)?.ok_or_else(missing)?;
+        let mut file = tokio::fs::File::create(&part.0).await.map_err(disk(&part.0))?;
+        while let Some(chunk) = bytes.next().await {
+            file.write_all(&chunk.map_err(refusal)?).await.map_err(disk(&part.0))?;
+        }
+        file.sync_all().await.map_err(disk(&part.0))?;
+        Ok((name, part))
+    }
+}
+
+/// Reads a bundle's header, and its lines where nobody else does.
+fn read_bundle(file: fs::File, serial: Serial, lines: Lines) -> Result<BundleHeader, Refusal> {
+    let unread = |error| Refusal::Bundle { file: bundle_target(serial), error };
+    let mut bundle = BundleReader::new(file, BundleLimits::default()).map_err(unread)?;
+    let header = bundle.header().clone();
+    if header.serial != serial {
+        return Err(Refusal::WrongSerial { named: serial, found: header.serial });
+    }
+    if lines == Lines::ReadHere {
+        bundle.try_for_each(|line| line.map(|_| ())).map_err(unread)?;
+    }
+    Ok(header)
+}
+
+/// Reads a delta's header, and its changes where nobody else does.
+fn read_delta(file: fs::File, (from, to): (Serial, Serial), lines: Lines) -> Result<DeltaHeader, Refusal> {
+    let unread = |error| Refusal::Bundle { file: delta_target(from, to), error };
+    let mut delta = DeltaReader::new(file, BundleLimits::default()).map_err(unread)?;
+    let header = delta.header().clone();
+    if (header.base, header.serial) != (from, to) {
+        let named = delta_target(from, to);
+        return Err(Refusal::WrongDelta { named, from: header.base, to: header.serial });
+    }
+    if lines == Lines::ReadHere {
+        delta.try_for_each(|change| change.map(|_| ())).map_err(unread)?;
+    }
+    Ok(header)
 }
 
 /// A file that goes away unless it was renamed.
 struct Part(PathBuf);
+
+impl Part {
+    /// Reads it away from the threads that serve connections.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(fs::File) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let file = fs::File::open(&self.0).map_err(disk(&self.0))?;
+        let read = tokio::task::spawn_blocking(move || read(file)).await;
+        read.map_err(|error| Refusal::Unreadable(format!("reading the bundle stopped: {error}")))?
+    }
+
+    fn keep(self, folder: &Path, name: &TargetName) -> Result<PathBuf, Refusal> {
+        let kept = folder.join(name.raw());
+        fs::rename(&self.0, &kept).map_err(disk(&kept))?;
+        sync_folder(folder)?;
+        Ok(kept)
+    }
+}
 
 impl Drop for Part {
     fn drop(&mut self) {
