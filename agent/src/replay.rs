@@ -29,7 +29,9 @@ const BAD_LINES_LISTED_MAX: usize = 50;
 /// What to compare with what.
 #[derive(Debug, Args)]
 pub struct ReplayArguments {
-    /// A list of indicators: one value a line, defanged or not, or JSON Lines as in a bundle.
+    /// A list of indicators: one value a line, defanged or not, or JSON Lines as in a bundle. `login-*.evil.example`,
+    /// `evil.example/kit/*` and `@evil.example` cover what looks alike; `!www.good.example` silences what is no more
+    /// specific; `#` begins a comment.
     #[arg(long, value_name = "FILE", required_unless_present = "bundle", conflicts_with = "bundle")]
     pub indicators: Option<PathBuf>,
     /// A signed repository; its newest bundle is verified and used.

@@ -52,6 +52,46 @@ fn plain_lists_have_one_value_a_line() {
 }
 
 #[test]
+fn values_that_look_alike_are_written_with_a_star() {
+    check(
+        "l.txt",
+        "login-*.evil[.]example\nevil.example/kit/*\nhxxps://evil[.]example:8443/kit/*\n@evil.example\n*@b.evil.example\n",
+        &[
+            "wildcard login-*.evil.example",
+            "url_prefix evil.example/kit",
+            "url_prefix evil.example:8443/kit",
+            "email_domain evil.example",
+            "email_domain b.evil.example",
+        ],
+    );
+    check("l.txt", "203.0.113.5/kit/*\n", &["url_prefix 203.0.113.5/kit"]);
+    check(
+        "l.txt",
+        "@some.handle\nsome.folder/*\n**some.words\nsome/folder/*\n",
+        &["- @some.handle", "- some.folder/*", "- **some.words"],
+    );
+    check(
+        "l.csv",
+        "type,value\nwildcard,login-*.evil.example\nurl_prefix,evil.example/kit\nemail_domain,evil.example\nuser_agent_part,ExampleBot\n",
+        &[
+            "wildcard login-*.evil.example",
+            "url_prefix evil.example/kit",
+            "email_domain evil.example",
+            "user_agent_part examplebot",
+        ],
+    );
+}
+
+#[test]
+fn what_must_silence_is_never_looked_for() {
+    check(
+        "l.txt",
+        "!www.good.example # ours\n! 203.0.113.5\nevil.example\n",
+        &["domain evil.example", "- www.good.example: marked with !", "- 203.0.113.5: marked with !"],
+    );
+}
+
+#[test]
 fn repeats_are_counted_and_keep_the_first_place() {
     let imported = check("l.txt", "evil.example\nEVIL.example.\nevil[.]example\n", &["domain evil.example"]);
     assert_eq!((imported.accepted[0].count, imported.accepted[0].place.line), (3, 1));

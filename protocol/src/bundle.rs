@@ -31,7 +31,7 @@ impl fmt::Display for Serial {
 }
 
 /// A line that silences indicators of the set: `{"revoke":"alert","value":"COSC-LAZIO-2026-0012"}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(tag = "revoke", content = "value", rename_all = "snake_case")]
 pub enum Revocation {
     /// All indicators that came with an alert.
@@ -41,13 +41,18 @@ pub enum Revocation {
 }
 
 /// A line of a bundle after its header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Line {
     /// Something to look for, or an entry of the allow-list.
     Indicator(Indicator),
     /// Something not to look for any more.
     Revocation(Revocation),
+}
+
+impl Revocation {
+    /// What can be revoked, as lines name it.
+    pub const KINDS: [&str; 2] = ["alert", "indicator"];
 }
 
 impl Line {
@@ -86,7 +91,7 @@ fn has_unknown_kind(line: &[u8]) -> bool {
     }
     serde_json::from_slice::<OnlyKind>(line).is_ok_and(|only| match (only.kind, only.revoke) {
         (Some(kind), _) => !LookFor::KINDS.contains(&kind.as_str()),
-        (None, Some(revoke)) => !["alert", "indicator"].contains(&revoke.as_str()),
+        (None, Some(revoke)) => !Revocation::KINDS.contains(&revoke.as_str()),
         (None, None) => false,
     })
 }

@@ -1,12 +1,14 @@
 //! Indicators: what to look for, with the terms of STIX 2.1 and the markings of TLP 2.0.
 
+mod fields;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use crate::defang::refang;
 use crate::domain::Domain;
@@ -19,7 +21,7 @@ use crate::time::Timestamp;
 pub const TEXT_BYTES_MAX: usize = 256;
 
 /// What an indicator looks for: an observable, a network, or an address with a port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum LookFor {
     /// Exactly this value; a domain also covers all names below it.
@@ -31,25 +33,13 @@ pub enum LookFor {
 }
 
 /// Indicators about addresses that are no single observable.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 pub enum Addresses {
     /// Every address of a network; host bits are zero.
-    Network(#[serde(serialize_with = "display::serialize", deserialize_with = "network_from_text")] IpNet),
+    Network(#[serde(serialize_with = "display::serialize")] IpNet),
     /// One address at one port, TCP or UDP.
-    IpPort(
-        #[serde(serialize_with = "display::serialize", deserialize_with = "endpoint_from_text")] SocketAddr,
-    ),
-}
-
-/// Reads a network in any spelling; bundles may come from other programs than the desk.
-fn network_from_text<'de, D: Deserializer<'de>>(text: D) -> Result<IpNet, D::Error> {
-    display::deserialize(text).map(normal_network)
-}
-
-/// Reads an endpoint in any spelling.
-fn endpoint_from_text<'de, D: Deserializer<'de>>(text: D) -> Result<SocketAddr, D::Error> {
-    display::deserialize(text).map(normal_endpoint)
+    IpPort(#[serde(serialize_with = "display::serialize")] SocketAddr),
 }
 
 /// The network with its host bits cleared; one of IPv4-mapped addresses is of IPv4, as the addresses seen are.
@@ -68,7 +58,7 @@ fn normal_endpoint(endpoint: SocketAddr) -> SocketAddr {
 }
 
 /// Indicators about values that look alike.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 pub enum Pattern {
     /// Names with `*` in some labels, such as `login-*.evil.example`, and all names below them.
@@ -102,19 +92,24 @@ impl LookFor {
         "email_domain",
     ];
 
-    /// Reads a value as an analyst writes it: defanged or not, the kind told by its shape.
+    /// Reads a value as an analyst writes it: defanged or not, the kind told by its shape. `*.evil.example` is the
+    /// domain, which covers the names below; `login-*.evil.example` is a wildcard, `evil.example/kit/*` a URL prefix
+    /// with or without scheme, `@evil.example` and `*@evil.example` the domain of e-mail addresses.
     ///
     /// # Errors
     /// Says why it is none of the known shapes.
     pub fn guess(text: &str) -> Result<Self, NotObservable> {
-        let text = refang(text);
-        if let Some(network) = parse_network(&text) {
+        let text = &*refang(text);
+        if let Some(network) = parse_network(text) {
             return Ok(network);
         }
         if let Ok(endpoint) = text.parse::<SocketAddr>() {
             return Ok(Self::Addresses(Addresses::IpPort(normal_endpoint(endpoint))));
         }
-        let text = text.strip_prefix("*.").unwrap_or(&text);
+        if let Some(pattern) = guess_pattern(text) {
+            return pattern.map(Self::Pattern);
+        }
+        let text = text.strip_prefix("*.").unwrap_or(text);
         Observable::guess(text).map(Self::Observable)
     }
 
@@ -123,13 +118,13 @@ impl LookFor {
     /// # Errors
     /// Says what the value should have looked like.
     pub fn parse(kind: &str, text: &str) -> Result<Self, NotObservable> {
-        let text = refang(text);
+        let text = &*refang(text);
         match kind {
-            "network" => parse_network(&text).ok_or(NotObservable::Ip),
+            "network" => parse_network(text).ok_or(NotObservable::Ip),
             "wildcard" => Ok(Self::Pattern(Pattern::Wildcard(text.parse()?))),
             "url_prefix" => Ok(Self::Pattern(Pattern::UrlPrefix(text.parse()?))),
             "user_agent_part" => Ok(Self::Pattern(Pattern::UserAgentPart(text.parse()?))),
-            "email_domain" => Ok(Self::Pattern(Pattern::EmailDomain(Domain::parse(&text)?))),
+            "email_domain" => Ok(Self::Pattern(Pattern::EmailDomain(Domain::parse(text)?))),
             "ip_port" => {
                 let endpoint = text.parse::<SocketAddr>().map_err(|_| NotObservable::Ip)?;
                 Ok(Self::Addresses(Addresses::IpPort(normal_endpoint(endpoint))))
@@ -139,8 +134,7 @@ impl LookFor {
                     .into_iter()
                     .find(|known| known.as_str() == kind)
                     .ok_or(NotObservable::Nothing)?;
-                let text =
-                    if kind == Kind::Domain { text.strip_prefix("*.").unwrap_or(&text) } else { &text };
+                let text = if kind == Kind::Domain { text.strip_prefix("*.").unwrap_or(text) } else { text };
                 Observable::parse(kind, text).map(Self::Observable)
             }
         }
@@ -158,6 +152,28 @@ impl LookFor {
             Self::Pattern(Pattern::EmailDomain(_)) => "email_domain",
         }
     }
+}
+
+/// The pattern that a text with `*`, or without a local part, stands for. A query or fragment may hold such characters
+/// of its own: a URL that has one is taken as it stands.
+fn guess_pattern(text: &str) -> Option<Result<Pattern, NotObservable>> {
+    if let Some(domain) = text.strip_prefix("*@").or_else(|| text.strip_prefix('@')) {
+        let domain = Domain::parse(domain).map_err(NotObservable::from);
+        let is_one =
+            |domain: Domain| domain.as_str().contains('.').then_some(domain).ok_or(NotObservable::Email);
+        return Some(domain.and_then(is_one).map(Pattern::EmailDomain));
+    }
+    if text.contains(['?', '#']) {
+        return None;
+    }
+    if text.ends_with("/*") {
+        // Without a scheme, a folder looks the same unless its name has a dot.
+        let is_one =
+            text.contains("://") || text.split('/').next().is_some_and(|host| host.contains(['.', '[']));
+        return is_one.then(|| text.parse().map(Pattern::UrlPrefix));
+    }
+    let fixed = text.strip_prefix("*.").unwrap_or(text);
+    (fixed.contains('*') && !text.contains(['/', '@'])).then(|| text.parse().map(Pattern::Wildcard))
 }
 
 /// A network with its host bits cleared. A network of one address is that address.
@@ -269,7 +285,7 @@ words! {
 }
 
 /// One line of a bundle.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Indicator {
     /// What to look for.
     #[serde(flatten)]
@@ -277,31 +293,28 @@ pub struct Indicator {
     /// STIX identifier, `indicator--UUID`; in a plain list the value itself.
     pub id: String,
     /// What a match does.
-    #[serde(default, skip_serializing_if = "Action::is_default")]
+    #[serde(skip_serializing_if = "Action::is_default")]
     pub action: Action,
     /// Malware, actor or campaign, as the source names it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub threat: String,
     /// How bad a sighting is.
-    #[serde(default)]
     pub severity: Severity,
     /// How sure the source is, 0 to 100 (STIX 2.1 §3.2).
-    #[serde(default = "confidence_default")]
     pub confidence: u8,
     /// Who may see it.
-    #[serde(default)]
     pub tlp: Tlp,
     /// Sightings before this time do not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_from: Option<Timestamp>,
     /// Sightings at or after this time do not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,
     /// The alert it came with, such as `COSC-LAZIO-2026-0012`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub alert: String,
     /// File or feed it was read from.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
 }
 
@@ -339,8 +352,14 @@ impl Indicator {
         self.valid_from.is_none_or(|from| from <= at) && self.valid_until.is_none_or(|until| at < until)
     }
 
-    /// Reads one line of an indicator list: JSON as in a bundle, or a plain value, defanged or not.
-    /// Empty lines and `#` comments give `None`.
+    /// An entry of the allow-list with nothing known but the value, as plain lists have them after a `!`; its id
+    /// is the value with the `!`, so that it is not taken for an indicator on the same value.
+    pub fn allowed(look_for: LookFor) -> Self {
+        Self { id: format!("!{look_for}"), action: Action::Allow, ..Self::plain(look_for) }
+    }
+
+    /// Reads one line of an indicator list: JSON as in a bundle, or a plain value, defanged or not, which a `!`
+    /// before it puts on the allow-list. Empty lines and `#` comments give `None`.
     ///
     /// # Errors
     /// Says what is wrong with the line.
@@ -353,7 +372,11 @@ impl Indicator {
             return Some(serde_json::from_str(line).map_err(|error| LineError::Json(error.to_string())));
         }
         let value = line.split_once(" #").map_or(line, |(value, _)| value).trim();
-        Some(LookFor::guess(value).map(Self::plain).map_err(LineError::Value))
+        let read = match value.strip_prefix('!') {
+            Some(value) => LookFor::guess(value).map(Self::allowed),
+            None => LookFor::guess(value).map(Self::plain),
+        };
+        Some(read.map_err(LineError::Value))
     }
 }
 
@@ -391,6 +414,15 @@ mod tests {
         check("[2001:db8::5]:443", "ip_port", "[2001:db8::5]:443");
         check("*.evil[.]example", "domain", "evil.example");
         check("hxxp://evil[.]example/a", "url", "http://evil.example/a");
+        check("Login-*.evil[.]example", "wildcard", "login-*.evil.example");
+        check("*.login-*.evil.example", "wildcard", "*.login-*.evil.example");
+        check("evil[.]example/kit/*", "url_prefix", "evil.example/kit");
+        check("hxxp://evil.example:8080/Kit/a/*", "url_prefix", "evil.example:8080/Kit/a");
+        check("203.0.113.5/kit/*", "url_prefix", "203.0.113.5/kit");
+        check("@evil[.]example", "email_domain", "evil.example");
+        check("*[@]Evil.example", "email_domain", "evil.example");
+        check("http://evil.example/a*b", "url", "http://evil.example/a*b");
+        check("http://evil.example/?q=/*", "url", "http://evil.example/?q=/*");
     }
 
     #[test]
@@ -416,6 +448,43 @@ mod tests {
         indicator.valid_until = Some(Timestamp::from_micros(20));
         let valid = |at| indicator.valid_at(Timestamp::from_micros(at));
         assert_eq!([valid(9), valid(10), valid(19), valid(20)], [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_pattern_that_covers_too_much_is_refused_and_not_read_as_something_else() {
+        for (text, error) in [
+            ("*.*.example", NotObservable::Wildcard),
+            ("*", NotObservable::Wildcard),
+            ("evil.*", NotObservable::Wildcard),
+            ("http://evil.example/*", NotObservable::UrlPrefix),
+            ("evil.example/*", NotObservable::UrlPrefix),
+            ("http://evil.example/a*b/*", NotObservable::UrlPrefix),
+        ] {
+            assert_eq!(LookFor::guess(text), Err(error), "{text}");
+        }
+        for text in [
+            "some/folder/*",
+            "@handle",
+            "*@*.example",
+            "@",
+            "*@",
+            "http://*.evil.example/kit/*",
+            "*@a@evil.example",
+        ] {
+            assert!(LookFor::guess(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exclamation_mark_puts_a_value_on_the_allow_list() {
+        let read = |line| Indicator::from_list_line(line).unwrap().unwrap();
+        let allowed = read("!www.good[.]example # ours");
+        assert_eq!((allowed.action, allowed.id.as_str()), (Action::Allow, "!www.good.example"));
+        assert_eq!(allowed.look_for, read("www.good.example").look_for);
+        assert_eq!(read("! 203.0.113.0/24").action, Action::Allow);
+        assert_eq!(read("good.example").action, Action::Detect);
+        assert!(Indicator::from_list_line("!").unwrap().is_err());
+        assert!(Indicator::from_list_line("!!good.example").unwrap().is_err());
     }
 
     #[test]

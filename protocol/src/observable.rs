@@ -165,7 +165,7 @@ pub enum NotObservable {
     #[error("not a name with * left of at least two whole labels, such as login-*.evil.example")]
     Wildcard,
     /// No URL prefix.
-    #[error("not a host and a path without query, such as evil.example/kit")]
+    #[error("not a host and a path without query, such as evil.example/kit; for a whole host name it alone")]
     UrlPrefix,
     /// No part of a user agent.
     #[error("not 4 to 256 bytes of a user agent")]

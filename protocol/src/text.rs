@@ -14,8 +14,7 @@ macro_rules! text_form {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                $crate::text::display::deserialize(deserializer)
             }
         }
     };
@@ -24,11 +23,11 @@ pub(crate) use text_form;
 
 /// `#[serde(with = "text::display")]` for foreign types such as `IpAddr`, always as text.
 pub mod display {
-    use std::borrow::Cow;
-    use std::fmt::Display;
+    use std::fmt::{self, Display};
+    use std::marker::PhantomData;
     use std::str::FromStr;
 
-    use serde::{Deserialize, Deserializer, Serializer, de};
+    use serde::{Deserializer, Serializer, de};
 
     /// Writes the value's `Display` form.
     pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -42,8 +41,23 @@ pub mod display {
         T::Err: Display,
         D: Deserializer<'de>,
     {
-        let text = <Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        // A string, because CBOR's reader takes a `str` only as long as its buffer.
+        deserializer.deserialize_string(Parsed(PhantomData))
+    }
+
+    /// Reads the value from the text where it lies.
+    struct Parsed<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err: Display>> de::Visitor<'_> for Parsed<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
     }
 }
 

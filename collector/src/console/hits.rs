@@ -156,7 +156,7 @@ impl HitQuery {
             severity: known(&self.severity, words::SEVERITIES.map(|(name, _)| name))?,
             direction: known(&self.direction, words::DIRECTIONS.map(|(name, _)| name))?,
             kind: known(&self.kind, words::KINDS.map(|(name, _)| name))?,
-            value: refang(&self.value),
+            value: refang(&self.value).into_owned(),
             from: local_time(&self.from)?.max(period),
             until: local_time(&self.until)?,
         })

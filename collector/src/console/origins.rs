@@ -227,7 +227,7 @@ impl OriginQuery {
         Ok(OriginFilter {
             role: known(&self.role, words::ROLES.map(|(name, _)| name))?,
             comune: present(&self.comune),
-            address: refang(&self.address),
+            address: refang(&self.address).into_owned(),
             only: None,
         })
     }

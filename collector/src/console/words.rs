@@ -167,11 +167,15 @@ pub(crate) fn direction(name: &str) -> Label {
     find(&DIRECTIONS, name).unwrap_or(OTHER)
 }
 
-/// The label of a kind; networks and ports occur in indicators only.
+/// The label of a kind; those that cover several values occur in indicators only.
 pub(crate) fn kind(name: &str) -> Label {
     match name {
         "network" => label("rete", "network"),
         "ip_port" => label("indirizzo e porta", "address and port"),
+        "wildcard" => label("nomi con *", "names with *"),
+        "url_prefix" => label("URL sotto un percorso", "URLs below a path"),
+        "user_agent_part" => label("parte di user agent", "part of a user agent"),
+        "email_domain" => label("dominio e-mail", "e-mail domain"),
         _ => find(&KINDS, name).unwrap_or(OTHER),
     }
 }
@@ -290,8 +294,8 @@ mod tests {
 
     #[test]
     fn every_name_of_the_protocol_has_its_words() {
-        for kind_known in protocol::Kind::ALL {
-            assert_ne!(kind(kind_known.as_str()), OTHER, "{}", kind_known.as_str());
+        for kind_known in protocol::LookFor::KINDS {
+            assert_ne!(kind(kind_known), OTHER, "{kind_known}");
         }
         for severity_known in protocol::Severity::ALL {
             assert!(severity(Some(severity_known.as_str())).is_some());

@@ -115,6 +115,10 @@ pub fn meaning(word: &str) -> Meaning {
         "useragent" | "httpuseragent" => "user_agent",
         "ja3" | "ja3fingerprintmd5" | "ja3hash" => "ja3",
         "ja4" | "ja4fingerprint" => "ja4",
+        "wildcard" => "wildcard",
+        "urlprefix" => "url_prefix",
+        "useragentpart" => "user_agent_part",
+        "emaildomain" | "dominioemail" => "email_domain",
         "" => return Meaning::Shape,
         _ => return Meaning::NotLookedFor,
     })

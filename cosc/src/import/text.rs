@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use protocol::defang::refang;
+use protocol::indicator::Pattern;
 use protocol::observable::Observable;
 use protocol::url::URL_BYTES_MAX;
 use protocol::{Domain, LookFor};
@@ -75,6 +76,13 @@ pub fn read(text: &str, file: &str, into: &mut Imported) -> Result<(), TooMany> 
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
+        let allowed =
+            line.strip_prefix('!').map(|rest| rest.split_once(" #").map_or(rest, |(value, _)| value));
+        if let Some(look_for) = allowed.map(str::trim).and_then(whole) {
+            const WHY: &str = "marked with ! as an entry of an allow-list: it is not to be looked for";
+            into.reject(look_for.to_string(), Some(look_for.kind()), WHY, &place)?;
+            continue;
+        }
         for part in parts(line) {
             read_cell(part, &place, &said, into)?;
         }
@@ -132,8 +140,28 @@ fn whole(text: &str) -> Option<LookFor> {
             (ends_like_a_domain(domain) && !is_detection_name(&refanged)).then_some(value)
         }
         LookFor::Observable(Observable::Url(url)) => known_scheme(url.as_str()).then_some(value),
+        LookFor::Pattern(pattern) => is_meant(pattern).then_some(value),
         _ => Some(value),
     }
+}
+
+/// Whether a pattern is one of names: `*` also marks words in prose, folders and files.
+fn is_meant(pattern: &Pattern) -> bool {
+    let name = match pattern {
+        Pattern::Wildcard(wildcard) if wildcard.as_str().contains("**") => return false,
+        Pattern::Wildcard(wildcard) => wildcard.fixed_ending(),
+        Pattern::EmailDomain(domain) => domain.as_str(),
+        Pattern::UrlPrefix(prefix) => {
+            let host = prefix.as_str().split('/').next().unwrap_or_default();
+            let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+            if bare_address(host) || host.starts_with('[') {
+                return true;
+            }
+            host
+        }
+        Pattern::UserAgentPart(_) => return true,
+    };
+    Domain::parse(name).is_ok_and(|domain| ends_like_a_domain(&domain))
 }
 
 fn looks_like_a_value(text: &str) -> bool {
@@ -148,7 +176,7 @@ fn known_scheme(url: &str) -> bool {
 /// All that is in a piece of prose, in the order URLs first, then the rest.
 pub fn pieces(line: &str) -> Vec<Piece> {
     let refanged: Cow<'_, str> =
-        if line.contains(['[', '(', '{', '\\']) { refang(line).into() } else { line.into() };
+        if line.contains(['[', '(', '{', '\\']) { refang(line) } else { line.into() };
     let defanged = *refanged != *line.trim();
     let mut found = Vec::new();
     let rest = take_urls(&refanged, defanged, &mut found);
@@ -219,7 +247,7 @@ fn url_end(url: &str) -> usize {
 }
 
 fn read_url(url: &str, is_link: bool, found: &mut Vec<Piece>) {
-    let url = refang(url);
+    let url = refang(url).into_owned();
     let Some((scheme, rest)) = url.split_once("://") else { return };
     if matches!(scheme.to_ascii_lowercase().as_str(), "tcp" | "udp" | "ssl" | "tls") {
         let host = rest.split(['/', '?']).next().unwrap_or_default();
