@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tracing::info;
 
-use crate::bundles::store::BundleStore;
+use crate::bundles::import;
+use crate::bundles::store::{BundleStore, MERGE_ABOVE, StoreConfig};
 use crate::config::Config;
 use crate::control::{self, StatusParts};
 use crate::identity::Identity;
@@ -31,9 +32,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let board = Board::default();
     let uplink_status = Published::new(UplinkStatus::default());
-    let bundles = BundleStore::open(&config.state_dir.join("bundles"), identity.cosc_root.clone())
-        .context("the folder of bundles cannot be made")?;
-    let matcher = bundles.matcher();
+    let store = BundleStore::start(StoreConfig {
+        folder: import::folder(&config),
+        cosc_root: identity.cosc_root.clone(),
+        home_networks: config.detection.home_networks.clone().unwrap_or_default(),
+        merge_above: MERGE_ABOVE,
+    });
+    let store = store.context("the folder of bundles cannot be made")?;
+    let (bundles, matcher) = (store.store.clone(), store.store.matcher());
     let spool_folder = config.state_dir.join("spool");
     let spool = spool::start(&spool_folder, &config.spool)?;
     let tracking = Published::new(TrackingStatus::default());
@@ -43,7 +49,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             enrolment: identity.enrolment.clone(),
             spool_bytes_max: config.spool.bytes_max,
             uplink: uplink_status.clone(),
-            bundle: bundles.in_force(),
+            bundles: bundles.clone(),
             spool: spool.control.clone(),
             board: board.clone(),
             tracking: tracking.clone(),
@@ -52,6 +58,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let detector = sources::detector_config(&config.detection, &config.capture);
     let mut workers = Workers::default();
+    workers.add("bundles", store.stopper, store.stage);
     if !config.capture.interfaces.is_empty() {
         let (hits, joining) = joining::start(&detector, spool.sink.clone(), tracking)?;
         let parts = CaptureParts {

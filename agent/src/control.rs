@@ -1,4 +1,4 @@
-//! The control socket: the running agent answers `status` on it, `vedetta-agent status` asks.
+//! The control socket: the running agent answers `status` and takes imports on it, `vedetta-agent` asks.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -14,7 +14,9 @@ use protocol::message::SourceStatus;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::bundles::store::InForce;
+use crate::bundles::import::take_folder;
+use crate::bundles::in_force::{Building, InForce, RefusedBundle};
+use crate::bundles::store::{Applied, BundleStore};
 use crate::clock;
 use crate::identity::Enrolment;
 use crate::published::Published;
@@ -27,9 +29,14 @@ use crate::uplink::UplinkStatus;
 const SOCKET_MODE: u32 = 0o660;
 /// A question or an answer that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
-const QUESTION_BYTES_MAX: u64 = 64;
+/// A path of 4 KiB, each byte escaped, and the word before it.
+const QUESTION_BYTES_MAX: u64 = 32 << 10;
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 const STATUS: &str = "status";
+/// Followed by the path of a folder as JSON.
+const IMPORT: &str = "import ";
+/// While an import is under way, something is told at least this often.
+const IMPORT_QUIET_MAX: Duration = Duration::from_secs(120);
 
 /// How the agent does; the JSON form of `status --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +55,15 @@ pub struct StatusReport {
     pub uplink: UplinkStatus,
     /// The bundle in force; null for none.
     pub bundle: Option<InForce>,
+    /// The index that is being built beside it.
+    #[serde(default)]
+    pub building: Option<Building>,
+    /// The bundle that was refused last since the start.
+    #[serde(default)]
+    pub bundle_refused: Option<RefusedBundle>,
+    /// What is wrong with the index in force and what is done about it; empty for nothing.
+    #[serde(default)]
+    pub bundle_trouble: String,
     /// Hits that wait.
     pub spool: SpoolStatus,
     /// Each source.
@@ -84,7 +100,7 @@ pub struct StatusParts {
     /// The way to the collector.
     pub uplink: Published<UplinkStatus>,
     /// The bundle in force.
-    pub bundle: Published<Option<InForce>>,
+    pub bundles: BundleStore,
     /// The spool.
     pub spool: SpoolControl,
     /// The sources.
@@ -154,17 +170,54 @@ fn answer(stream: &UnixStream, parts: &StatusParts, started: Timestamp) -> io::R
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut question = String::new();
     BufReader::new(stream.take(QUESTION_BYTES_MAX)).read_line(&mut question)?;
-    if question.trim() != STATUS {
-        return Ok(());
-    }
-    let json = serde_json::to_vec(&parts.report(started))?;
     let mut writer = stream;
-    writer.write_all(&json)
+    if let Some(path) = question.trim().strip_prefix(IMPORT) {
+        let (store, path) = (parts.bundles.clone(), serde_json::from_str(path)?);
+        let stream = stream.try_clone()?;
+        let import = move || {
+            // The one who asked may have gone; the import goes on without.
+            let _ = answer_import(&stream, &store, path);
+        };
+        return std::thread::Builder::new().name("import".into()).spawn(import).map(drop);
+    }
+    if question.trim() == STATUS {
+        writer.write_all(&serde_json::to_vec(&parts.report(started))?)?;
+    }
+    Ok(())
+}
+
+/// What is said while an import is under way, one a line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ImportSaid {
+    Building(Building),
+    Waiting,
+    Applied(Box<Applied>),
+    Failed(String),
+}
+
+fn answer_import(mut stream: &UnixStream, store: &BundleStore, path: PathBuf) -> io::Result<()> {
+    let mut say = |said: &ImportSaid| -> io::Result<()> {
+        let mut line = serde_json::to_vec(said)?;
+        line.push(b'\n');
+        stream.write_all(&line)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let told = |building: Option<&Building>| {
+        let said = building.cloned().map_or(ImportSaid::Waiting, ImportSaid::Building);
+        let _ = say(&said); // the end is said to whoever is left
+    };
+    let said = match runtime.block_on(take_folder(store, &path, told)) {
+        Ok(applied) => ImportSaid::Applied(Box::new(applied)),
+        Err(error) => ImportSaid::Failed(format!("{error:#}")),
+    };
+    say(&said)
 }
 
 impl StatusParts {
     fn report(&self, started: Timestamp) -> StatusReport {
         let safe = *self.spool.safe.borrow();
+        let bundles = self.bundles.status().load();
         StatusReport {
             version: env!("CARGO_PKG_VERSION").into(),
             started,
@@ -172,7 +225,10 @@ impl StatusParts {
             comune: self.enrolment.comune.clone(),
             agent: self.enrolment.agent.to_string(),
             uplink: self.uplink.load().as_ref().clone(),
-            bundle: self.bundle.load().as_ref().clone(),
+            bundle: bundles.in_force.clone(),
+            building: bundles.building.clone(),
+            bundle_refused: bundles.refused.clone(),
+            bundle_trouble: bundles.trouble.clone(),
             spool: SpoolStatus {
                 records: safe.depth(),
                 bytes: safe.bytes,
@@ -201,6 +257,9 @@ pub enum AskError {
     /// The caller may not ask.
     #[error("no permission to ask the agent on {}; run this command as root, or as a member of the agent's group", .0.display())]
     Permission(PathBuf),
+    /// The agent was asked to do something and could not.
+    #[error("{0}")]
+    Refused(String),
     /// Something else.
     #[error("the agent did not answer on {}: {error}; see journalctl -u vedetta-agent", path.display())]
     NoAnswer {
@@ -216,11 +275,50 @@ pub enum AskError {
 /// # Errors
 /// Says what to do when there is no answer.
 pub fn ask(path: &Path) -> Result<StatusReport, AskError> {
-    question(path).map_err(|error| match error.kind() {
+    question(path).map_err(|error| not_answered(path, error))
+}
+
+fn not_answered(path: &Path, error: io::Error) -> AskError {
+    match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotRunning(path.into()),
         io::ErrorKind::PermissionDenied => AskError::Permission(path.into()),
         _ => AskError::NoAnswer { path: path.into(), error },
-    })
+    }
+}
+
+/// Asks the running agent to import a signed repository; `tell` hears how far it is.
+///
+/// # Errors
+/// Says what to do when there is no answer, or why the bundle is not in force.
+pub fn ask_to_import(
+    path: &Path,
+    repository: &Path,
+    tell: &mut dyn FnMut(&Building),
+) -> Result<Applied, AskError> {
+    match import_by_agent(path, repository, tell) {
+        Ok(said) => said.map_err(AskError::Refused),
+        Err(error) => Err(not_answered(path, error)),
+    }
+}
+
+fn import_by_agent(
+    path: &Path,
+    repository: &Path,
+    tell: &mut dyn FnMut(&Building),
+) -> io::Result<Result<Applied, String>> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(IMPORT_QUIET_MAX))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{IMPORT}{}", serde_json::to_string(repository)?)?;
+    for line in BufReader::new(stream.take(ANSWER_BYTES_MAX)).lines() {
+        match serde_json::from_str(&line?)? {
+            ImportSaid::Building(building) => tell(&building),
+            ImportSaid::Waiting => {}
+            ImportSaid::Applied(applied) => return Ok(Ok(*applied)),
+            ImportSaid::Failed(reason) => return Ok(Err(reason)),
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn question(path: &Path) -> io::Result<StatusReport> {

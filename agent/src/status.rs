@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write as _};
 
 use protocol::Timestamp;
 
+use crate::bundles::in_force::{Building, InForce, RefusedBundle, Why};
 use crate::control::StatusReport;
 
 /// Where lines of counts are broken.
@@ -39,16 +40,52 @@ fn uplink(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
 
 fn bundle(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
     match &report.bundle {
-        Some(bundle) => writeln!(
-            f,
-            "Bundle      {} of {}: {} indicators, made {} ago",
-            bundle.serial,
-            bundle.issuer,
-            bundle.indicators,
-            Age(report.now, bundle.created)
-        ),
-        None => writeln!(f, "Bundle      none yet: nothing is looked for until the collector offers one"),
+        Some(bundle) => in_force(f, bundle, report.now)?,
+        None if report.building.is_some() => writeln!(f, "Bundle      none yet: nothing is looked for")?,
+        None => writeln!(f, "Bundle      none yet: nothing is looked for until the collector offers one")?,
     }
+    if !report.bundle_trouble.is_empty() {
+        writeln!(f, "  ! {}", report.bundle_trouble)?;
+    }
+    if let Some(Building { serial, why, done, total, since }) = &report.building {
+        let why = match why {
+            Why::Bundle => "",
+            Why::Rebuild => " anew",
+            Why::Merge => ", changes merged",
+        };
+        let age = Age(report.now, *since);
+        writeln!(f, "Index       building {serial}{why}: {done} of {total}, for {age}")?;
+    }
+    if let Some(RefusedBundle { at, reason, .. }) = &report.bundle_refused {
+        writeln!(f, "Refused     {} ago: {reason}", Age(report.now, *at))?;
+    }
+    Ok(())
+}
+
+fn in_force(f: &mut fmt::Formatter<'_>, bundle: &InForce, now: Timestamp) -> fmt::Result {
+    let InForce { serial, issuer, indicators, created, changes, .. } = bundle;
+    writeln!(
+        f,
+        "Bundle      {serial} of {issuer}: {indicators} indicators, made {} ago",
+        Age(now, *created)
+    )?;
+    let held: u64 = bundle.held.values().map(|held| held.count).sum();
+    if held > 0 {
+        let reasons = bundle.held.iter().map(|(reason, held)| format!("{} times {reason}", held.count));
+        writeln!(f, "Held back   {held}: {}", reasons.collect::<Vec<_>>().join("; "))?;
+    }
+    if bundle.allowed + bundle.revocations > 0 {
+        writeln!(
+            f,
+            "Silenced    by {} entries of the allow-list, {} revocations",
+            bundle.allowed, bundle.revocations
+        )?;
+    }
+    write!(f, "Index       {} on disk, {} in memory", Size(bundle.index_bytes), Size(bundle.resident_bytes))?;
+    if *changes > 0 {
+        write!(f, ", {changes} changes since the full one")?;
+    }
+    writeln!(f)
 }
 
 fn spool(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
@@ -141,6 +178,8 @@ mod tests {
     use crate::control::SpoolStatus;
     use crate::sources::joining::TrackingStatus;
     use crate::uplink::UplinkStatus;
+    use protocol::Serial;
+    use protocol::index::Held;
     use protocol::message::SourceStatus;
 
     fn report() -> StatusReport {
@@ -157,6 +196,9 @@ mod tests {
                 ..UplinkStatus::default()
             },
             bundle: None,
+            building: None,
+            bundle_refused: None,
+            bundle_trouble: String::new(),
             spool: SpoolStatus { records: 3, bytes: 1536, bytes_max: 1 << 30, full: false, hits_lost: 0 },
             sources: vec![SourceStatus {
                 name: "lan0".into(),
@@ -181,6 +223,48 @@ mod tests {
             "3 hits wait, 1.5 KiB of 1 GiB",
             "  ! interface lan0 is down",
             "flows_evicted 3, frames 12\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_bundle_says_what_is_looked_for_and_what_is_not() {
+        let mut report = report();
+        let now = report.now;
+        report.bundle = Some(InForce {
+            serial: Serial(7),
+            indicators: 9,
+            issuer: "cosc-esempio".into(),
+            created: now.plus_seconds(-300),
+            verified_at: now,
+            kinds: [("domain".to_owned(), 9)].into(),
+            held: [("a private address".to_owned(), Held { count: 2, examples: Vec::new() })].into(),
+            allowed: 3,
+            revocations: 1,
+            changes: 4,
+            index_bytes: 2048,
+            resident_bytes: 512,
+        });
+        report.building = Some(Building {
+            serial: Serial(8),
+            why: Why::Merge,
+            done: 5,
+            total: 9,
+            since: now.plus_seconds(-2),
+        });
+        report.bundle_refused =
+            Some(RefusedBundle { at: now.plus_seconds(-30), serial: None, reason: "it is empty".into() });
+        report.bundle_trouble = "the index is damaged".into();
+        let text = Table(&report).to_string();
+        for part in [
+            "7 of cosc-esempio: 9 indicators, made 5 min ago",
+            "Held back   2: 2 times a private address",
+            "by 3 entries of the allow-list, 1 revocations",
+            "2 KiB on disk, 512 B in memory, 4 changes",
+            "building 8, changes merged: 5 of 9, for 2 s",
+            "Refused     30 s ago: it is empty",
+            "  ! the index is damaged",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }

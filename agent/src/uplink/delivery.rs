@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::Parts;
 use super::dial::Trouble;
 use super::fetch::CollectorTransport;
-use crate::bundles::store::NotTaken;
+use crate::bundles::not_taken::NotTaken;
 use crate::bundles::verify::Repository;
 use crate::clock;
 use crate::spool::{Safe, SpoolReader};
@@ -262,35 +262,39 @@ fn lost(error: impl std::fmt::Display) -> Ended {
     Ended::Trouble(Trouble::Lost { reason: error.to_string() })
 }
 
-/// Takes the offered bundles one after the other; of several that wait only the newest counts.
+/// Takes the offered bundles one after the other; of several that wait only the newest counts. Without an offer
+/// the newest one is fetched when nothing else can mend what is in force.
 async fn take_bundles(
     parts: &Parts,
     transport: CollectorTransport,
     mut offers: UnboundedReceiver<Serial>,
     report: UnboundedSender<(Serial, BundleOutcome)>,
 ) {
+    let mut wanted = parts.bundles.wanted();
     let mut failed = None;
     loop {
         let offered = match failed.take() {
             Some(serial) => Some(serial),
-            None => offers.recv().await,
+            None if wanted.has_changed().unwrap_or(false) => None,
+            None => tokio::select! {
+                Some(offered) = offers.recv() => Some(offered),
+                Ok(()) = wanted.changed() => None,
+                else => return std::future::pending().await,
+            },
         };
-        let Some(mut serial) = offered else { return std::future::pending().await };
+        let is_wanted = *wanted.borrow_and_update();
+        let mut serial = offered.unwrap_or_default();
         while let Ok(newer) = offers.try_recv() {
             serial = newer;
         }
-        if serial <= parts.bundles.serial() {
+        if !is_wanted && !parts.bundles.wants(serial) {
             continue;
         }
         let Err(error) = take_bundle(parts, &transport, &report).await else { continue };
         warn!(%serial, reason = %error, "the offered bundle is refused; the one in force stays");
-        let is_final = match &error {
-            NotTaken::Refused(refusal) => refusal.is_of_the_repository(),
-            NotTaken::Older { .. } | NotTaken::Unusable(_) => true,
-        };
         // The session may have ended meanwhile.
         let _ = report.send((serial, BundleOutcome::Refused { reason: error.to_string() }));
-        if !is_final {
+        if !error.is_final() {
             sleep(BUNDLE_RETRY_AFTER).await;
             failed = Some(serial);
         }
@@ -302,12 +306,14 @@ async fn take_bundle(
     transport: &CollectorTransport,
     report: &UnboundedSender<(Serial, BundleOutcome)>,
 ) -> Result<(), NotTaken> {
-    let Some(fetched) = parts.bundles.fetch(Repository::over(transport.clone())).await? else {
-        return Ok(());
+    let fetched = |serial| {
+        info!(%serial, "bundle verified");
+        let _ = report.send((serial, BundleOutcome::Fetched));
     };
-    info!(serial = %fetched.serial(), "bundle verified");
-    let _ = report.send((fetched.serial(), BundleOutcome::Fetched));
-    let in_force = parts.bundles.apply(fetched).await?;
-    let _ = report.send((in_force.serial, BundleOutcome::Applied { indicators: in_force.indicators }));
+    let taken = parts.bundles.take(|| Repository::over(transport.clone()), fetched).await?;
+    if taken.is_new {
+        let in_force = taken.in_force;
+        let _ = report.send((in_force.serial, BundleOutcome::Applied { indicators: in_force.indicators }));
+    }
     Ok(())
 }

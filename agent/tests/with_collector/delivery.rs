@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::peer::{Authority, Peer, Store, state_dir, wait_for};
 use protocol::message::{LossReason, Record};
 use protocol::{Direction, Hit, HitId, Observable, Place, SeenIn, Serial, Timestamp};
-use vedetta_agent::bundles::store::BundleStore;
+use vedetta_agent::bundles::store::{BundleStore, MERGE_ABOVE, Started, StoreConfig};
 use vedetta_agent::config::SpoolConfig;
 use vedetta_agent::identity::Identity;
 use vedetta_agent::published::Published;
@@ -50,6 +50,8 @@ struct Sender {
     status: Published<UplinkStatus>,
     spool: Stage,
     uplink: Stage,
+    /// Works until it is dropped.
+    _bundles: Started,
 }
 
 impl Sender {
@@ -59,16 +61,23 @@ impl Sender {
         let status = Published::new(UplinkStatus::default());
         let board = Board::default();
         board.add("lan0", "capture");
+        let bundles = BundleStore::start(StoreConfig {
+            folder: state_dir.join("bundles"),
+            cosc_root: identity.cosc_root.clone(),
+            home_networks: Vec::new(),
+            merge_above: MERGE_ABOVE,
+        })
+        .unwrap();
         let parts = Parts {
             addresses: identity.enrolment.addresses.clone(),
             spool: spool.control.clone(),
             spool_folder: folder,
             board,
-            bundles: BundleStore::open(&state_dir.join("bundles"), identity.cosc_root.clone()).unwrap(),
+            bundles: bundles.store.clone(),
             status: status.clone(),
         };
         let uplink = uplink::start(identity, parts).unwrap();
-        Self { sink: Some(spool.sink), status, spool: spool.thread, uplink }
+        Self { sink: Some(spool.sink), status, spool: spool.thread, uplink, _bundles: bundles }
     }
 
     fn put(&self, numbers: std::ops::Range<u64>) {
