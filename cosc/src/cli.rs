@@ -1,14 +1,16 @@
 //! The command line of `vedetta-cosc`, and what each command prints.
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::{Severity, Timestamp, Tlp};
 
+use crate::deltas::Delta;
 use crate::import::{read, report};
+use crate::sign::Signing;
 use crate::{bundle, keys, push, request, sign};
 
 /// Makes, signs and pushes what towns look for.
@@ -51,7 +53,9 @@ enum Command {
     Bundle(BundleArguments),
     /// Sign a bundle into a repository, or renew what expires soon
     #[command(
-        after_help = "The repository is made when it is not there. Without targets.pem, --refresh still works.\n\n\
+        after_help = "The repository is made when it is not there. Beside the bundle, deltas from the two before it are signed \
+        where they\nare smaller than half of it: sensors that have one of those fetch only what changes. Without \
+        targets.pem,\n--refresh still works.\n\n\
         Example:\n  vedetta-cosc sign --keys /media/keys --repository repository bundle.jsonl.zst\n  \
         vedetta-cosc sign --keys keys --repository repository --refresh"
     )]
@@ -187,12 +191,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
                 Some(bundle) => sign::sign_bundle(&keys, &repository, &bundle)?,
                 None => sign::refresh(&keys, &repository)?,
             };
-            println!(
-                "bundle {} is the newest in {}; signatures are good until {:.0} (renew before with sign --refresh)",
-                signing.serial,
-                repository.display(),
-                signing.expires
-            );
+            tell_signing(&signing, &repository);
         }
         Command::Request { name, out } => println!("{}", request::make(&name, &out)?),
         Command::Push(arguments) => {
@@ -206,6 +205,26 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+fn tell_signing(signing: &Signing, repository: &Path) {
+    println!(
+        "bundle {} is the newest in {}; signatures are good until {:.0} (renew before with sign --refresh)",
+        signing.serial,
+        repository.display(),
+        signing.expires
+    );
+    for (why, count) in &signing.absurd {
+        println!("sensors will hold back {count}: {why}");
+    }
+    for delta in &signing.deltas {
+        match delta {
+            Delta::Written { from, changes, bytes } => {
+                println!("delta from bundle {from}: {changes} changes, {bytes} bytes");
+            }
+            Delta::None { from, why } => println!("no delta from bundle {from}: {why}"),
+        }
+    }
 }
 
 fn run_import(json: bool, files: &[PathBuf]) -> Result<Outcome> {

@@ -3,9 +3,11 @@
 
 pub mod bundle;
 pub mod cli;
+pub mod deltas;
 pub mod files;
 pub mod import;
 pub mod keys;
+pub mod progress;
 pub mod push;
 pub mod repository;
 pub mod request;

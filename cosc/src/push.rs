@@ -6,14 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use protocol::message::{BundleOutcome, CHUNK_BYTES_MAX, DeskMessage, OfferedFile, PushReply};
 use protocol::repository::RepositoryPath;
 use tokio::io::AsyncReadExt as _;
 
-use crate::cli::{Outcome, is_watched};
+use crate::cli::Outcome;
 use crate::import::report::plain;
-use crate::repository;
+use crate::{progress, repository};
 
 mod connection;
 
@@ -140,7 +140,7 @@ async fn send_files(
 ) -> Result<()> {
     let length = |path: &RepositoryPath| files.iter().find(|file| file.path == *path).map(|file| file.bytes);
     let total = wanted.iter().filter_map(length).sum();
-    let bar = progress(total);
+    let bar = progress::bytes("sending", total);
     for path in wanted {
         let Some(bytes) = length(path) else { bail!("the collector asks for {path}, which was not offered") };
         send_file(connection, folder, path, bytes, &bar).await?;
@@ -173,16 +173,6 @@ async fn send_file(
         bar.inc(read as u64);
     }
     Ok(())
-}
-
-fn progress(total: u64) -> ProgressBar {
-    if !is_watched() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total);
-    let style =
-        ProgressStyle::with_template("sending {bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}");
-    style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
 }
 
 /// Prints each town's progress until it is time, Ctrl-C, or the collector goes away.

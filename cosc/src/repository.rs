@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use protocol::Serial;
 use protocol::message::OfferedFile;
-use protocol::repository::{METADATA_FOLDER, RepositoryPath, TARGETS_FOLDER, serial_of_target};
+use protocol::repository::{
+    METADATA_FOLDER, RepositoryPath, TARGETS_FOLDER, serial_of_target, serials_of_delta,
+};
 use tough::schema::{Target, decoded::Hex};
 use tough::{ExpirationEnforcement, FilesystemTransport, RepositoryLoader};
 use url::Url;
@@ -18,6 +20,17 @@ pub enum Expired {
     Refused,
     /// For signing anew, which is the cure.
     Accepted,
+}
+
+/// A bundle or delta that the repository's metadata names.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Its name as a target.
+    pub name: String,
+    /// Its length and hash.
+    pub target: Target,
+    /// Its file.
+    pub path: PathBuf,
 }
 
 /// A bundle that the repository's metadata names.
@@ -79,17 +92,32 @@ pub fn load(folder: &Path, expired: Expired) -> Result<tough::Repository> {
     })
 }
 
+/// The bundles and deltas that the metadata names, by name.
+pub fn named(loaded: &tough::Repository, folder: &Path) -> Vec<Named> {
+    let named = loaded.all_targets().filter_map(|(name, target)| {
+        let name = name.raw();
+        serial_of_target(name).map(|_| ()).or_else(|| serials_of_delta(name).map(|_| ()))?;
+        let path = folder.join(TARGETS_FOLDER).join(file_name(name, target));
+        Some(Named { name: name.to_owned(), target: target.clone(), path })
+    });
+    let mut named: Vec<Named> = named.collect();
+    named.sort_by(|a, b| a.name.cmp(&b.name));
+    named
+}
+
+/// The file of a target, which has its hash before its name.
+pub fn file_name(name: &str, target: &Target) -> String {
+    format!("{}.{name}", hex(&target.hashes.sha256))
+}
+
 /// The bundles that the metadata names, oldest first.
 pub fn bundles(loaded: &tough::Repository, folder: &Path) -> Vec<NamedBundle> {
-    let named = loaded.all_targets().filter_map(|(name, target)| {
-        let serial = serial_of_target(name.raw())?;
-        let file = format!("{}.{}", hex(&target.hashes.sha256), name.raw());
-        let path = folder.join(TARGETS_FOLDER).join(file);
-        Some(NamedBundle { serial, target: target.clone(), path })
-    });
-    let mut named: Vec<NamedBundle> = named.collect();
-    named.sort_by_key(|bundle| bundle.serial);
-    named
+    let bundle = |Named { name, target, path }| {
+        serial_of_target(&name).map(|serial| NamedBundle { serial, target, path })
+    };
+    let mut bundles: Vec<NamedBundle> = named(loaded, folder).into_iter().filter_map(bundle).collect();
+    bundles.sort_by_key(|bundle| bundle.serial);
+    bundles
 }
 
 /// The newest bundle's number; `None` when there is no repository yet.
@@ -103,33 +131,28 @@ pub fn newest_serial(folder: &Path) -> Result<Option<Serial>> {
     Ok(bundles(&load(folder, Expired::Accepted)?, folder).last().map(|bundle| bundle.serial))
 }
 
-/// Every file to be pushed, bundles first, after a check that nobody would refuse the repository.
+/// Every file to be pushed, bundles and deltas first, after a check that nobody would refuse the repository.
 ///
 /// # Errors
-/// When metadata is missing, wrongly signed or expired, or a bundle that it names is not there as signed.
+/// When metadata is missing, wrongly signed or expired, or a file that it names is not there as signed.
 pub fn files(folder: &Path) -> Result<Vec<OfferedFile>> {
     let loaded = load(folder, Expired::Refused)?;
-    let named = bundles(&loaded, folder);
-    if named.is_empty() {
+    if bundles(&loaded, folder).is_empty() {
         bail!("{} holds no bundle yet; sign one first", folder.display());
     }
     let mut files = Vec::new();
-    for bundle in &named {
-        let length = fs::metadata(&bundle.path).map(|data| data.len()).with_context(|| {
-            format!(
-                "the repository is incomplete: bundle {} is missing ({})",
-                bundle.serial,
-                bundle.path.display()
-            )
+    for Named { name, target, path } in named(&loaded, folder) {
+        let length = fs::metadata(&path).map(|data| data.len()).with_context(|| {
+            format!("the repository is incomplete: {name} is missing ({})", path.display())
         })?;
-        if length != bundle.target.length {
+        if length != target.length {
             bail!(
                 "the repository is damaged: {} has {length} bytes, {} were signed; sign the bundle again",
-                bundle.path.display(),
-                bundle.target.length
+                path.display(),
+                target.length
             );
         }
-        files.push(offered(TARGETS_FOLDER, &bundle.path, length)?);
+        files.push(offered(TARGETS_FOLDER, &path, length)?);
     }
     let metadata = folder.join(METADATA_FOLDER);
     let entries = fs::read_dir(&metadata).with_context(|| format!("cannot read {}", metadata.display()))?;

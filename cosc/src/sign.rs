@@ -3,25 +3,27 @@
 //! Everything new is written beside the repository and verified there as a sensor would; then it moves in file
 //! by file, the timestamp last: until that moment readers see the repository as it was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use protocol::absurd::{self, Absurd};
 use protocol::bundle::BundleLimits;
-use protocol::repository::{METADATA_FOLDER, TARGETS_FOLDER, bundle_target};
-use protocol::{BundleReader, Serial, Tlp};
+use protocol::repository::{METADATA_FOLDER, TARGETS_FOLDER, bundle_target, delta_target};
+use protocol::{Action, BundleReader, Serial, Tlp};
 use sha2::{Digest as _, Sha256};
 use tough::TargetName;
 use tough::schema::{
     Hashes, Metafile, RoleType, Root, Signed, Snapshot, Target, Targets, Timestamp as TimestampRole,
 };
 
-use crate::files;
+use crate::deltas::{self, Delta};
 use crate::keys::{self, TUF_VERSION};
-use crate::repository::{self, Expired};
+use crate::repository::{self, Expired, NamedBundle};
+use crate::{files, progress};
 
 /// Days that signed metadata is valid; a sensor that sees nothing newer by then says so.
 const TARGETS_DAYS: i64 = 90;
@@ -32,8 +34,11 @@ const BUNDLES_KEPT: usize = 3;
 /// Versions of metadata files that stay, for the same reason.
 const VERSIONS_KEPT: u64 = 3;
 
+/// A target and its name.
+type NamedTarget = (String, Target);
+
 /// What was signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signing {
     /// Newest bundle.
     pub serial: Serial,
@@ -41,6 +46,10 @@ pub struct Signing {
     pub version: u64,
     /// When the first of the metadata expires.
     pub expires: jiff::Timestamp,
+    /// The deltas to it that were made, or why one was not, the oldest first.
+    pub deltas: Vec<Delta>,
+    /// Indicators that every sensor will hold back, by reason.
+    pub absurd: BTreeMap<Absurd, u64>,
 }
 
 /// Signs a bundle into the repository, which is made when it is not there.
@@ -48,25 +57,30 @@ pub struct Signing {
 /// # Errors
 /// When the bundle cannot be read, is not newer than the newest, or the keys are not the repository's.
 pub fn sign_bundle(keys: &Path, folder: &Path, bundle: &Path) -> Result<Signing> {
-    let serial = check_bundle(bundle)?;
+    let checked = check_bundle(bundle)?;
+    let serial = checked.serial;
     let (root_files, root) = roots(keys, folder)?;
     let now = Current::read(folder)?;
-    if let Some((newest, ..)) = now.bundles.last().filter(|(newest, ..)| *newest >= serial) {
+    let mut bundles = now.bundles;
+    if let Some(newest) = bundles.last().filter(|newest| newest.serial >= serial) {
         bail!(
-            "bundle {serial} is not newer than bundle {newest} in {}; make it again with --serial {} or more",
+            "bundle {serial} is not newer than bundle {} in {}; make it again with --serial {} or more",
+            newest.serial,
             folder.display(),
-            newest.0 + 1
+            newest.serial.0 + 1
         );
     }
-    let (bytes, target) = target_of(bundle)?;
-    let sha256 = protocol::text::Hex(&target.hashes.sha256).to_string();
     let staged = Staged::new(folder, &root_files)?;
-    staged.put(TARGETS_FOLDER, &format!("{sha256}.{}", bundle_target(serial)), &bytes)?;
-    let mut bundles = now.bundles;
-    bundles.push((serial, target));
-    let kept = bundles.split_off(bundles.len().saturating_sub(BUNDLES_KEPT));
-    let named = kept.iter().map(|(serial, target)| {
-        let name = TargetName::new(bundle_target(*serial)).context("no name for a target")?;
+    let (target, path) = staged.take_in(bundle, &bundle_target(serial))?;
+    let earlier = bundles.split_off(bundles.len().saturating_sub(BUNDLES_KEPT - 1));
+    let (deltas, delta_targets) = staged.put_deltas(&earlier, (serial, &path))?;
+    let bundle_targets = earlier
+        .into_iter()
+        .map(|it| (bundle_target(it.serial), it.target))
+        .chain([(bundle_target(serial), target)]);
+    let kept: Vec<NamedTarget> = bundle_targets.chain(delta_targets).collect();
+    let named = kept.iter().map(|(name, target)| {
+        let name = TargetName::new(name).context("no name for a target")?;
         Ok((name, target.clone()))
     });
     let targets_version = next(now.targets);
@@ -82,7 +96,7 @@ pub fn sign_bundle(keys: &Path, folder: &Path, bundle: &Path) -> Result<Signing>
     let targets = keys::sign_role(targets, &[&key])?;
     staged.put(METADATA_FOLDER, &format!("{targets_version}.targets.json"), &targets)?;
     sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
-    let signing = staged.check()?;
+    let signing = Signing { deltas, absurd: checked.absurd, ..staged.check()? };
     staged.move_in(folder)?;
     forget_old(folder, &kept, (next(now.snapshot).get(), targets_version.get()))?;
     Ok(signing)
@@ -108,7 +122,7 @@ pub fn refresh(keys: &Path, folder: &Path) -> Result<Signing> {
     sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
     let signing = staged.check()?;
     staged.move_in(folder)?;
-    forget_old(folder, &now.bundles, (next(now.snapshot).get(), targets_version.get()))?;
+    forget_old(folder, &now.named, (next(now.snapshot).get(), targets_version.get()))?;
     Ok(signing)
 }
 
@@ -154,36 +168,42 @@ fn next(version: u64) -> NonZeroU64 {
     NonZeroU64::MIN.saturating_add(version)
 }
 
+/// A bundle that may be signed.
+struct Checked {
+    serial: Serial,
+    absurd: BTreeMap<Absurd, u64>,
+}
+
 /// Reads the whole bundle as a sensor will, and looks for what must not leave the desk.
-fn check_bundle(path: &Path) -> Result<Serial> {
+fn check_bundle(path: &Path) -> Result<Checked> {
     let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let unread = || format!("{} is no bundle that sensors can read", path.display());
-    let mut reader = BundleReader::new(file, BundleLimits::default()).with_context(unread)?;
-    let header = reader.header().clone();
-    if header.indicators == 0 {
-        bail!("{} is empty: it would make every sensor look for nothing", path.display());
-    }
+    let bar = progress::bytes("checking", file.metadata().with_context(unread)?.len());
+    let mut reader = BundleReader::new(bar.wrap_read(file), BundleLimits::default()).with_context(unread)?;
+    let serial = reader.header().serial;
+    let (mut looked_for, mut absurd) = (0_u64, BTreeMap::new());
     for indicator in reader.indicators() {
         let indicator = indicator.with_context(unread)?;
         if indicator.tlp == Tlp::Red {
             bail!("{} holds TLP:RED ({}), which never leaves the desk", path.display(), indicator.look_for);
         }
+        match absurd::reason(&indicator.look_for, &[]) {
+            _ if indicator.action == Action::Allow => {}
+            Some(why) => *absurd.entry(why).or_default() += 1,
+            None => looked_for += 1,
+        }
     }
-    Ok(header.serial)
-}
-
-fn target_of(path: &Path) -> Result<(Vec<u8>, Target)> {
-    let mut bytes = Vec::new();
-    let limit = protocol::repository::BUNDLE_BYTES_MAX;
-    let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        bail!("{} is longer than the {limit} bytes that sensors take", path.display());
+    bar.finish_and_clear();
+    if looked_for == 0 {
+        let held: Vec<String> = absurd.iter().map(|(why, count)| format!("{count} are {why}")).collect();
+        let held = if held.is_empty() { String::new() } else { format!(" ({})", held.join("; ")) };
+        bail!(
+            "{} is empty{held}: sensors would look for nothing and refuse it; make the bundle again with what is to \
+             be looked for",
+            path.display()
+        );
     }
-    let hashes = hashes(&bytes);
-    let target =
-        Target { length: bytes.len() as u64, hashes, custom: HashMap::new(), _extra: HashMap::new() };
-    Ok((bytes, target))
+    Ok(Checked { serial, absurd })
 }
 
 /// All roots from the first to the newest, from both folders, and the newest one read.
@@ -223,7 +243,8 @@ struct Current {
     snapshot: u64,
     timestamp: u64,
     targets_expire: Option<jiff::Timestamp>,
-    bundles: Vec<(Serial, Target)>,
+    bundles: Vec<NamedBundle>,
+    named: Vec<NamedTarget>,
 }
 
 impl Current {
@@ -232,13 +253,14 @@ impl Current {
             return Ok(Self::default());
         }
         let loaded = repository::load(folder, Expired::Accepted)?;
-        let bundles = repository::bundles(&loaded, folder).into_iter();
+        let named = repository::named(&loaded, folder).into_iter();
         Ok(Self {
             targets: loaded.targets().signed.version.get(),
             snapshot: loaded.snapshot().signed.version.get(),
             timestamp: loaded.timestamp().signed.version.get(),
             targets_expire: Some(loaded.targets().signed.expires),
-            bundles: bundles.map(|bundle| (bundle.serial, bundle.target)).collect(),
+            bundles: repository::bundles(&loaded, folder),
+            named: named.map(|it| (it.name, it.target)).collect(),
         })
     }
 }
@@ -267,6 +289,48 @@ impl Staged {
         files::replace(&self.0.join(folder).join(name), bytes)
     }
 
+    /// Copies a file under its hash and name, without holding it whole.
+    fn take_in(&self, file: &Path, name: &str) -> Result<(Target, PathBuf)> {
+        let beside = self.0.join(TARGETS_FOLDER).join(name);
+        let limit = protocol::repository::BUNDLE_BYTES_MAX;
+        let (length, sha256) = copy(file, &beside, limit)
+            .with_context(|| format!("cannot copy {} to {}", file.display(), beside.display()))?;
+        if length > limit {
+            bail!("{} is longer than the {limit} bytes that sensors take", file.display());
+        }
+        self.keep(&beside, name, length, sha256)
+    }
+
+    /// Writes the deltas to the newest bundle from those before it.
+    fn put_deltas(
+        &self,
+        earlier: &[NamedBundle],
+        (to, newest): (Serial, &Path),
+    ) -> Result<(Vec<Delta>, Vec<NamedTarget>)> {
+        let (mut deltas, mut targets) = (Vec::new(), Vec::new());
+        for NamedBundle { serial: from, path, .. } in earlier {
+            let name = delta_target(*from, to);
+            let beside = self.0.join(TARGETS_FOLDER).join(&name);
+            let delta = deltas::write((*from, path), newest, &beside)?;
+            if let Delta::Written { .. } = delta {
+                let (length, sha256) =
+                    hash(&beside).with_context(|| format!("cannot read {}", beside.display()))?;
+                targets.push((name.clone(), self.keep(&beside, &name, length, sha256)?.0));
+            }
+            deltas.push(delta);
+        }
+        Ok((deltas, targets))
+    }
+
+    /// Renames a staged file as the metadata will name it.
+    fn keep(&self, beside: &Path, name: &str, length: u64, sha256: Vec<u8>) -> Result<(Target, PathBuf)> {
+        let hashes = Hashes { sha256: sha256.into(), _extra: HashMap::new() };
+        let target = Target { length, hashes, custom: HashMap::new(), _extra: HashMap::new() };
+        let kept = beside.with_file_name(repository::file_name(name, &target));
+        fs::rename(beside, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
+        Ok((target, kept))
+    }
+
     /// Verifies what was signed, from the first root on, as everybody else will.
     fn check(&self) -> Result<Signing> {
         let loaded =
@@ -282,6 +346,8 @@ impl Staged {
             serial: serial.unwrap_or_default(),
             version: loaded.timestamp().signed.version.get(),
             expires: expires.into_iter().min().unwrap_or(jiff::Timestamp::MIN),
+            deltas: Vec::new(),
+            absurd: BTreeMap::new(),
         })
     }
 
@@ -307,13 +373,47 @@ impl Drop for Staged {
     }
 }
 
-/// Removes bundles that the metadata names no longer, and metadata of versions long past.
-fn forget_old(folder: &Path, kept: &[(Serial, Target)], (snapshot, targets): (u64, u64)) -> Result<()> {
+/// Copies a file, hashing what is copied; stops after the limit.
+fn copy(from: &Path, to: &Path, limit: u64) -> io::Result<(u64, Vec<u8>)> {
+    let file = fs::File::open(from)?;
+    let bar = progress::bytes("copying", file.metadata()?.len());
+    let mut hashing = Hashing { sink: fs::File::create(to)?, digest: Sha256::new() };
+    let length = io::copy(&mut bar.wrap_read(file).take(limit + 1), &mut hashing)?;
+    bar.finish_and_clear();
+    hashing.sink.sync_all()?;
+    Ok((length, hashing.digest.finalize().to_vec()))
+}
+
+fn hash(path: &Path) -> io::Result<(u64, Vec<u8>)> {
+    let mut hashing = Hashing { sink: io::sink(), digest: Sha256::new() };
+    let length = io::copy(&mut fs::File::open(path)?, &mut hashing)?;
+    Ok((length, hashing.digest.finalize().to_vec()))
+}
+
+/// Hashes what is written through it.
+struct Hashing<W> {
+    sink: W,
+    digest: Sha256,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.sink.write(bytes)?;
+        self.digest.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+/// Removes bundles and deltas that the metadata names no longer, and metadata of versions long past.
+fn forget_old(folder: &Path, kept: &[NamedTarget], (snapshot, targets): (u64, u64)) -> Result<()> {
     for entry in fs::read_dir(folder.join(TARGETS_FOLDER))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_kept =
-            |(serial, _): &(Serial, Target)| name.ends_with(&format!(".{}", bundle_target(*serial)));
-        if name.ends_with(".jsonl.zst") && !kept.iter().any(is_kept) {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let is_kept = kept.iter().any(|(name, target)| repository::file_name(name, target) == file);
+        if file.ends_with(".jsonl.zst") && !is_kept {
             fs::remove_file(entry.path())?;
         }
     }

@@ -1,6 +1,7 @@
 //! Bundles through signing to verification by `tough`, as every sensor does it.
 
 use protocol::bundle::BUNDLE_FORMAT;
+use protocol::delta::DeltaReader;
 use protocol::{BundleHeader, BundleWriter, Indicator, LookFor, Timestamp};
 use tempfile::TempDir;
 use tough::IntoVec as _;
@@ -38,6 +39,39 @@ impl Desk {
         path
     }
 
+    /// A bundle of so many names, of which the first `old` are in every one of them.
+    fn large(&self, serial: u64, old: u32, new: u32) -> PathBuf {
+        let name = |text: String| Indicator::plain(LookFor::guess(&text).unwrap());
+        let olds = (0..old).map(|number| name(format!("old{number}.example")));
+        let news = (0..new).map(|number| name(format!("new{serial}-{number}.example")));
+        let path = self.path(&format!("bundle-{serial}.jsonl.zst"));
+        let header = BundleHeader {
+            vedetta_bundle: BUNDLE_FORMAT,
+            serial: Serial(serial),
+            created: Timestamp::default(),
+            issuer: "cosc-esempio".into(),
+            indicators: 0,
+            set: None,
+        };
+        BundleWriter::write_all(fs::File::create(&path).unwrap(), olds.chain(news).collect(), header)
+            .unwrap();
+        path
+    }
+
+    fn sign_large(&self, serial: u64, old: u32, new: u32) -> Signing {
+        sign_bundle(&self.path("keys"), &self.path("repository"), &self.large(serial, old, new)).unwrap()
+    }
+
+    /// The verified bytes of a target.
+    fn target(&self, name: &str) -> Vec<u8> {
+        let loaded = repository::load(&self.path("repository"), Expired::Refused).unwrap();
+        let name = TargetName::new(name).unwrap();
+        repository::block_on(async {
+            loaded.read_target(&name).await.unwrap().unwrap().into_vec().await.unwrap()
+        })
+        .unwrap()
+    }
+
     fn sign(&self, serial: u64) -> Result<Signing> {
         let bundle = self.bundle(serial, |_| {});
         sign_bundle(&self.path("keys"), &self.path("repository"), &bundle)
@@ -52,12 +86,7 @@ impl Desk {
     fn newest(&self) -> Vec<u8> {
         let folder = self.path("repository");
         let loaded = repository::load(&folder, Expired::Refused).unwrap();
-        let newest = repository::bundles(&loaded, &folder).pop().unwrap();
-        let name = TargetName::new(bundle_target(newest.serial)).unwrap();
-        repository::block_on(async {
-            loaded.read_target(&name).await.unwrap().unwrap().into_vec().await.unwrap()
-        })
-        .unwrap()
+        self.target(&bundle_target(repository::bundles(&loaded, &folder).pop().unwrap().serial))
     }
 
     fn names(&self, folder: &str) -> Vec<String> {
@@ -82,6 +111,58 @@ fn a_signed_bundle_verifies_and_three_are_kept() {
     assert!(targets.iter().all(|name| !name.ends_with("bundle-1.jsonl.zst")), "{targets:?}");
     assert_eq!(repository::newest_serial(&desk.path("repository")).unwrap(), Some(Serial(6)));
     assert_eq!(repository::files(&desk.path("repository")).unwrap().len(), 3 + desk.names("metadata").len());
+}
+
+#[test]
+fn deltas_to_the_newest_bundle_are_signed_and_go_with_their_bundles() {
+    let desk = Desk::new();
+    assert_eq!(desk.sign_large(1, 2_000, 5).deltas, []);
+    desk.sign_large(2, 2_000, 7);
+    let signing = desk.sign_large(3, 2_000, 9);
+    let changes: Vec<_> = signing
+        .deltas
+        .iter()
+        .map(|delta| match delta {
+            Delta::Written { from, changes, bytes } => (from.0, *changes, *bytes < 1_000),
+            Delta::None { why, .. } => panic!("{why}"),
+        })
+        .collect();
+    assert_eq!(changes, [(1, 14, true), (2, 16, true)]);
+    let bytes = desk.target("delta-2-3.jsonl.zst");
+    let mut delta = DeltaReader::new(bytes.as_slice(), BundleLimits::default()).unwrap();
+    let newest = desk.newest();
+    let mut bundle = BundleReader::new(newest.as_slice(), BundleLimits::default()).unwrap();
+    assert!(delta.by_ref().all(|change| change.is_ok()) && bundle.by_ref().all(|line| line.is_ok()));
+    assert_eq!((delta.header().serial, delta.header().set), (Serial(3), bundle.set()));
+
+    let signing = desk.sign_large(4, 2_000, 1);
+    assert!(matches!(
+        signing.deltas.as_slice(),
+        [Delta::Written { from: Serial(2), .. }, Delta::Written { from: Serial(3), .. }]
+    ));
+    refresh(&desk.path("keys"), &desk.path("repository")).unwrap();
+    let names: Vec<String> =
+        desk.names("targets").iter().map(|name| name.split_once('.').unwrap().1.to_owned()).collect();
+    let expected = [2, 3, 4].map(|serial| bundle_target(Serial(serial)));
+    let expected: std::collections::BTreeSet<String> =
+        expected.into_iter().chain([2, 3].map(|from| delta_target(Serial(from), Serial(4)))).collect();
+    assert_eq!(names.into_iter().collect::<std::collections::BTreeSet<_>>(), expected);
+    let offered = repository::files(&desk.path("repository")).unwrap();
+    assert_eq!(offered.iter().filter(|file| file.path.as_str().contains(".delta-")).count(), 2);
+}
+
+#[test]
+fn a_delta_that_saves_nothing_or_cannot_be_made_is_told_and_not_signed() {
+    let desk = Desk::new();
+    desk.sign_large(1, 10, 10);
+    let signing = desk.sign_large(2, 10, 10);
+    assert!(matches!(&signing.deltas[..], [Delta::None { why, .. }] if why.contains("bytes")), "{signing:?}");
+    let first = desk.names("targets").into_iter().find(|name| name.contains("bundle-2")).unwrap();
+    fs::remove_file(desk.path("repository/targets").join(first)).unwrap();
+    let signing = desk.sign_large(3, 10, 10);
+    let why: Vec<_> = signing.deltas.iter().map(|delta| format!("{delta:?}")).collect();
+    assert!(why[1].contains("No such file"), "{why:?}");
+    assert!(desk.names("targets").iter().all(|name| !name.contains("delta-")));
 }
 
 #[test]
@@ -132,6 +213,20 @@ fn what_sensors_would_refuse_is_not_signed() {
     assert!(desk.refused(sign_bundle(&keys, &folder, &noise)).contains("no bundle that sensors can read"));
     assert!(desk.refused(sign_bundle(&keys, &folder, &desk.path("missing"))).contains("missing"));
     assert!(desk.refused(refresh(&keys, &folder)).contains("sign one first"));
+}
+
+#[test]
+fn a_bundle_of_which_sensors_would_hold_back_everything_is_not_signed() {
+    let desk = Desk::new();
+    let (keys, folder) = (desk.path("keys"), desk.path("repository"));
+    let private = |indicator: &mut Indicator| indicator.look_for = LookFor::guess("10.0.0.1").unwrap();
+    let refused = desk.refused(sign_bundle(&keys, &folder, &desk.bundle(1, private)));
+    assert!(
+        refused.contains("1 are a private address") && refused.contains("make the bundle again"),
+        "{refused}"
+    );
+    let allowed = desk.bundle(1, |indicator| indicator.action = Action::Allow);
+    assert!(desk.refused(sign_bundle(&keys, &folder, &allowed)).contains("is empty"));
 }
 
 #[test]

@@ -1,21 +1,19 @@
 //! Opens files, undoes their encoding, tells their format by their content, and hands them to its reader.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use protocol::bundle::{BundleLimits, Line};
 use protocol::{Action, BundleReader};
 
 use super::{Found, Imported, Place, Said, TooMany, json, openioc, table, text};
+use crate::progress;
 
 /// Larger files are refused: nobody reviews that much at once.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 /// A document is held in memory as a tree, many times its size; objects by the line are not.
 const JSON_BYTES_MAX: usize = 64 << 20;
-/// Reading shows its progress from this size on.
-const PROGRESS_BYTES_MIN: u64 = 4 << 20;
 
 /// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +44,7 @@ pub fn files(paths: &[PathBuf]) -> Imported {
     for path in paths {
         let name = path.to_string_lossy().into_owned();
         let read = bytes(path).and_then(|bytes| {
-            let bar = progress(bytes.len() as u64);
+            let bar = progress::bytes("reading", bytes.len() as u64);
             imported.begin_file(bar.clone());
             let read = contents(&bytes, &name, &mut imported);
             bar.finish_and_clear();
@@ -75,15 +73,6 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Unread> {
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     }
     if bytes.len() as u64 > FILE_BYTES_MAX { Err(Unread::TooLarge) } else { Ok(bytes) }
-}
-
-fn progress(length: u64) -> ProgressBar {
-    if length < PROGRESS_BYTES_MIN || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(length);
-    let style = ProgressStyle::with_template("{bytes}/{total_bytes} {wide_bar} {bytes_per_sec} {eta}");
-    style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
 }
 
 /// Reads a file's bytes, whatever format they are.
