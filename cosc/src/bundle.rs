@@ -1,16 +1,16 @@
 //! Makes a bundle of what was imported: what is set aside stays out, TLP:RED stops everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use protocol::bundle::BUNDLE_FORMAT;
+use protocol::bundle::{BUNDLE_FORMAT, Revocation};
 use protocol::indicator::TEXT_BYTES_MAX;
 use protocol::{Action, BundleHeader, BundleWriter, Indicator, LookFor, Serial, Severity, Timestamp, Tlp};
 use uuid::Uuid;
 
 use crate::files;
-use crate::import::{Candidate, Imported};
+use crate::import::{Candidate, Imported, report};
 use crate::repository;
 
 /// The namespace of indicator identifiers (RFC 9562 §5.5): the same value has the same identifier in every bundle.
@@ -37,6 +37,8 @@ pub struct Options {
     pub valid_days: Option<u32>,
     /// Whether doubtful candidates are taken, too.
     pub with_doubtful: bool,
+    /// What is not looked for any more.
+    pub revoked: Vec<Revocation>,
 }
 
 /// A bundle that was written.
@@ -50,12 +52,20 @@ pub struct Written {
     pub endless: u64,
     /// Doubtful candidates that were left out.
     pub doubtful: u64,
+    /// Entries of the allow-list.
+    pub allowed: u64,
+    /// Revocations.
+    pub revocations: u64,
+    /// Indicators that the allow-list or a revocation silences.
+    pub silenced: u64,
+    /// Values that were left out as absurd, in words; empty when there were none.
+    pub absurd: String,
 }
 
-/// Writes a bundle of the accepted candidates.
+/// Writes a bundle of the accepted candidates, the allow-list and what is revoked.
 ///
 /// # Errors
-/// When nothing is left, something is TLP:RED, or an option is wrong.
+/// When nothing is left to look for, something is TLP:RED, or an option is wrong.
 pub fn write(imported: &Imported, options: &Options, now: Timestamp, out: &Path) -> Result<Written> {
     let serial = choose_serial(options)?;
     check_options(options)?;
@@ -64,12 +74,11 @@ pub fn write(imported: &Imported, options: &Options, now: Timestamp, out: &Path)
     let chosen = imported.accepted.iter().filter(taken);
     let indicators: Vec<Indicator> = chosen.map(|candidate| indicator(candidate, options, now)).collect();
     let doubtful = imported.accepted.len() - indicators.len();
-    if indicators.is_empty() {
-        bail!(
-            "nothing to look for is left: {} values were set aside, {doubtful} are doubtful (see --with-doubtful); \
-             the bundle is not written",
-            imported.rejected.len()
-        );
+    let mut revocations = imported.revocations.clone();
+    revocations.extend(options.revoked.iter().cloned());
+    let silenced = silenced(&indicators, &imported.allowed, &revocations);
+    if indicators.len() == silenced {
+        bail!("{}", nothing_left(imported, doubtful, silenced));
     }
     let mut kinds = BTreeMap::new();
     for indicator in &indicators {
@@ -84,11 +93,49 @@ pub fn write(imported: &Imported, options: &Options, now: Timestamp, out: &Path)
         indicators: 0,
         set: None,
     };
+    let counted = (imported.allowed.len() as u64, revocations.len() as u64);
+    let allowed = imported.allowed.iter().map(|candidate| allowed(candidate, options));
+    let indicators = indicators.into_iter().chain(allowed).collect();
     let mut bytes = Vec::new();
-    let header =
-        BundleWriter::write_all(&mut bytes, indicators, header).context("cannot compress the bundle")?;
+    let header = BundleWriter::write_lines(&mut bytes, indicators, revocations, header)
+        .context("cannot compress the bundle")?;
     files::replace(out, &bytes)?;
-    Ok(Written { header, kinds, endless, doubtful: doubtful as u64 })
+    Ok(Written {
+        header,
+        kinds,
+        endless,
+        doubtful: doubtful as u64,
+        allowed: counted.0,
+        revocations: counted.1,
+        silenced: silenced as u64,
+        absurd: report::absurd(imported),
+    })
+}
+
+/// How many indicators are revoked, or on a value of the allow-list. Others may be silenced where two values meet.
+fn silenced(indicators: &[Indicator], allowed: &[Candidate], revocations: &[Revocation]) -> usize {
+    let allowed: HashSet<&LookFor> = allowed.iter().map(|candidate| &candidate.look_for).collect();
+    let revoked: HashSet<&Revocation> = revocations.iter().collect();
+    let is_silenced = |indicator: &&Indicator| {
+        allowed.contains(&indicator.look_for)
+            || revoked.contains(&Revocation::Indicator(indicator.id.clone()))
+            || (!indicator.alert.is_empty() && revoked.contains(&Revocation::Alert(indicator.alert.clone())))
+    };
+    indicators.iter().filter(is_silenced).count()
+}
+
+fn nothing_left(imported: &Imported, doubtful: usize, silenced: usize) -> String {
+    let mut why = vec![format!("{} values were set aside", imported.rejected.len())];
+    if !imported.absurd.is_empty() {
+        why.push(format!("of them absurd: {}", report::absurd(imported)));
+    }
+    why.push(format!("{doubtful} are doubtful (see --with-doubtful)"));
+    why.push(format!("{silenced} are revoked or in the allow-list"));
+    format!(
+        "nothing to look for is left, and every sensor would refuse such a bundle: {}; the bundle is not written; \
+         import --json shows why of each value",
+        why.join(", ")
+    )
 }
 
 fn choose_serial(options: &Options) -> Result<Serial> {
@@ -107,10 +154,23 @@ fn choose_serial(options: &Options) -> Result<Serial> {
 
 fn check_options(options: &Options) -> Result<()> {
     let texts = [("--issuer", Some(&options.issuer)), ("--alert", options.alert.as_ref())];
-    for (name, text) in texts.into_iter().chain([("--threat", options.threat.as_ref())]) {
+    let alerts = options.revoked.iter().filter_map(|revocation| match revocation {
+        Revocation::Alert(alert) => Some(("--revoke-alert", Some(alert))),
+        Revocation::Indicator(_) => None,
+    });
+    for (name, text) in texts.into_iter().chain([("--threat", options.threat.as_ref())]).chain(alerts) {
         let Some(text) = text else { continue };
         if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
             bail!("{name} must be 1 to {TEXT_BYTES_MAX} bytes of plain text");
+        }
+    }
+    for revocation in &options.revoked {
+        let Revocation::Indicator(id) = revocation else { continue };
+        if id.strip_prefix("indicator--").is_none_or(|id| Uuid::try_parse(id).is_err()) {
+            bail!(
+                "--revoke {id}: not an identifier such as indicator--1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed, which hits \
+                 and bundles show; to silence a value, write it to a file and name that with --allow"
+            );
         }
     }
     Ok(())
@@ -121,7 +181,8 @@ fn refuse_red(imported: &Imported, options: &Options) -> Result<()> {
     if options.tlp == Some(Tlp::Red) {
         bail!("--tlp red: {WHY}");
     }
-    if let Some(red) = imported.accepted.iter().find(|candidate| candidate.said.tlp == Some(Tlp::Red)) {
+    let mut all = imported.accepted.iter().chain(&imported.allowed);
+    if let Some(red) = all.find(|candidate| candidate.said.tlp == Some(Tlp::Red)) {
         bail!("{}: {} is TLP:RED: {WHY}; remove it or ask its source", red.place, red.look_for);
     }
     Ok(())
@@ -147,6 +208,19 @@ fn indicator(candidate: &Candidate, options: &Options, now: Timestamp) -> Indica
         } else {
             shortened(&said.source)
         },
+    }
+}
+
+/// An entry of the allow-list. Neither the alert nor its validity is the bundle's: what silences must not go away with
+/// what is looked for.
+fn allowed(candidate: &Candidate, options: &Options) -> Indicator {
+    let name = format!("allow:{}:{}", candidate.look_for.kind(), candidate.look_for);
+    let none = Options { issuer: options.issuer.clone(), tlp: options.tlp, ..Options::default() };
+    Indicator {
+        id: format!("indicator--{}", Uuid::new_v5(&NAMESPACE, name.as_bytes())),
+        action: Action::Allow,
+        alert: String::new(),
+        ..indicator(candidate, &none, Timestamp::default())
     }
 }
 

@@ -3,11 +3,11 @@
 use std::fs::File;
 
 use protocol::BundleReader;
-use protocol::bundle::BundleLimits;
+use protocol::bundle::{BundleLimits, Line};
 use tempfile::TempDir;
 
 use super::*;
-use crate::import::read;
+use crate::import::{Purpose, read};
 
 const NOW: i64 = 1_790_000_000_000_000;
 
@@ -124,4 +124,129 @@ fn texts_from_files_are_cut_and_options_are_checked() {
     assert_eq!(indicators[0].threat.len(), TEXT_BYTES_MAX);
     let bad = Options { issuer: "a\u{1b}b".into(), ..options() };
     assert!(refused("l.txt", "evil.example\n", &bad).contains("--issuer"));
+}
+
+/// Values to look for and values that silence, as two files.
+fn with_allowed(text: &str, allowed: &str) -> Imported {
+    let mut imported = imported("list.txt", text);
+    let mut other = Imported::new(Purpose::Allow);
+    read::contents(allowed.as_bytes(), "ours.txt", &mut other).unwrap();
+    imported.allow(other).unwrap();
+    imported
+}
+
+fn lines(imported: &Imported, options: &Options) -> Result<(Written, Vec<Line>, Vec<u8>)> {
+    let home = TempDir::new().unwrap();
+    let out = home.path().join("bundle.jsonl.zst");
+    let made = write(imported, options, Timestamp::from_micros(NOW), &out)?;
+    let bytes = std::fs::read(&out).unwrap();
+    let lines = BundleReader::new(bytes.as_slice(), BundleLimits::default()).unwrap().map(Result::unwrap);
+    let lines = lines.collect();
+    Ok((made, lines, bytes))
+}
+
+#[test]
+fn an_allow_list_silences_and_is_no_alerts() {
+    let imported =
+        with_allowed("evil.example\nupdates.example\n", "updates.example\n192.0.2.0/24 # ours\n10.0.0.0/8\n");
+    let said = Options { alert: Some("A-1".into()), valid_days: Some(2), ..options() };
+    let (made, lines, _) = lines(&imported, &said).unwrap();
+    assert_eq!((made.allowed, made.silenced, made.kinds.values().sum::<u64>()), (3, 1, 2));
+    let rows: Vec<_> = lines
+        .iter()
+        .map(|line| match line {
+            Line::Indicator(it) => {
+                (it.look_for.to_string(), it.action, it.alert.clone(), it.valid_until.is_some())
+            }
+            Line::Revocation(_) => panic!("nothing is revoked"),
+        })
+        .collect();
+    let row = |value: &str, action, alert: &str, ends| (value.to_owned(), action, alert.to_owned(), ends);
+    for expected in [
+        row("evil.example", Action::Detect, "A-1", true),
+        row("updates.example", Action::Detect, "A-1", true),
+        row("updates.example", Action::Allow, "", false),
+        row("192.0.2.0/24", Action::Allow, "", false),
+        row("10.0.0.0/8", Action::Allow, "", false),
+    ] {
+        assert!(rows.contains(&expected), "{expected:?} in {rows:?}");
+    }
+}
+
+#[test]
+fn revocations_are_written_and_stay_when_a_bundle_is_made_again() {
+    let id = identifier(&LookFor::guess("evil.example").unwrap());
+    let revoked = vec![Revocation::Alert("A-0".into()), Revocation::Indicator(id.clone())];
+    let first = Options { revoked: revoked.clone(), ..options() };
+    let (made, before, bytes) =
+        lines(&with_allowed("evil.example\nother.example\n", "updates.example\n"), &first).unwrap();
+    assert_eq!((made.revocations, made.silenced), (2, 1));
+    let mut again = Imported::default();
+    read::contents(&bytes, "before.jsonl.zst", &mut again).unwrap();
+    assert_eq!(again.revocations, revoked);
+    let (_, after, _) = lines(&again, &Options { serial: Some(8), ..options() }).unwrap();
+    let marks = |lines: &[Line]| {
+        let mark = |line: &Line| match line {
+            Line::Indicator(it) => format!("{:?} {} {}", it.action, it.look_for, it.id),
+            Line::Revocation(revocation) => format!("{revocation:?}"),
+        };
+        lines.iter().map(mark).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(&after), marks(&before));
+    // And by way of the lines that import prints.
+    let mut printed = Vec::new();
+    report::json(&again, &mut printed).unwrap();
+    let mut again = Imported::default();
+    read::contents(&printed, "before.jsonl", &mut again).unwrap();
+    assert_eq!(marks(&lines(&again, &options()).unwrap().1), marks(&before));
+}
+
+#[test]
+fn what_is_revoked_must_be_named_rightly() {
+    for (revoked, words) in [
+        (Revocation::Indicator("evil.example".into()), "--allow"),
+        (Revocation::Indicator("indicator--7".into()), "indicator--1b9d6bcd"),
+        (Revocation::Alert(String::new()), "--revoke-alert"),
+    ] {
+        let said = Options { revoked: vec![revoked], ..options() };
+        assert!(refused("l.txt", "evil.example\n", &said).contains(words), "{words}");
+    }
+}
+
+#[test]
+fn a_bundle_that_would_look_for_nothing_says_why_and_what_to_do() {
+    let why = |imported: &Imported, options: &Options| format!("{:#}", lines(imported, options).unwrap_err());
+    let told = why(&with_allowed("evil.example\n10.0.0.1\n0.0.0.0/0\n", "evil.example\n"), &options());
+    for words in [
+        "nothing to look for is left",
+        "absurd: 1 a network this large",
+        "1 a private address",
+        "1 are revoked",
+    ] {
+        assert!(told.contains(words), "{words} in {told}");
+    }
+    let revoked =
+        Options { revoked: vec![Revocation::Alert("A-1".into())], alert: Some("A-1".into()), ..options() };
+    assert!(why(&imported("l.txt", "evil.example\n"), &revoked).contains("import --json"));
+}
+
+#[test]
+fn what_is_absurd_is_counted_by_reason() {
+    let text = "evil.example\n10.0.0.1\n10.0.0.2\n10.0.0.2\nco.uk\ninvoice.exe\n";
+    let (made, ..) = lines(&imported("l.txt", text), &options()).unwrap();
+    assert!(made.absurd.starts_with("2 a private address"), "{}", made.absurd);
+    assert!(
+        made.absurd.contains("; 1 a public suffix") && !made.absurd.contains("file name"),
+        "{}",
+        made.absurd
+    );
+}
+
+#[test]
+fn an_allow_list_is_not_red_either() {
+    let mut imported = imported("l.txt", "evil.example\n");
+    let mut other = Imported::new(Purpose::Allow);
+    read::contents(b"value,tlp\nupdates.example,red\n", "ours.csv", &mut other).unwrap();
+    imported.allow(other).unwrap();
+    assert!(lines(&imported, &options()).unwrap_err().to_string().contains("updates.example is TLP:RED"));
 }

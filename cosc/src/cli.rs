@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use protocol::bundle::Revocation;
 use protocol::{Severity, Timestamp, Tlp};
 
 use crate::deltas::Delta;
-use crate::import::{read, report};
+use crate::import::{Purpose, read, report};
 use crate::sign::Signing;
 use crate::{bundle, keys, push, request, sign};
 
@@ -48,7 +49,10 @@ enum Command {
     #[command(
         after_help = "What the options say wins over what the files say. TLP:RED is refused.\n\nExample:\n  \
         vedetta-cosc bundle --issuer cosc-esempio --repository repository --alert COSC-ESEMPIO-2026-0012 \\\n    \
-        --severity high --tlp amber --valid-days 60 --out bundle.jsonl.zst alert-0012.csv"
+        --severity high --tlp amber --valid-days 60 --out bundle.jsonl.zst alert-0012.csv\n  \
+        vedetta-cosc bundle --issuer cosc-esempio --repository repository --allow ours.txt \\\n    \
+        --revoke-alert COSC-ESEMPIO-2026-0007 --revoke indicator--1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed \\\n    \
+        --out bundle.jsonl.zst before.jsonl.zst"
     )]
     Bundle(BundleArguments),
     /// Sign a bundle into a repository, or renew what expires soon
@@ -123,7 +127,17 @@ struct BundleArguments {
     /// Take doubtful values, too: those that import --json marks so
     #[arg(long)]
     with_doubtful: bool,
-    /// Files as for import; - is standard input
+    /// Values that silence: indicators on the same value, or on less of it, give no hits and are counted. Files as
+    /// for import, such as one with "updates.example" on a line
+    #[arg(long, value_name = "FILE")]
+    allow: Vec<PathBuf>,
+    /// Do not look any more for what came with this alert, such as COSC-ESEMPIO-2026-0007
+    #[arg(long, value_name = "ALERT")]
+    revoke_alert: Vec<String>,
+    /// Do not look any more for this indicator, such as indicator--1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+    #[arg(long, value_name = "ID")]
+    revoke: Vec<String>,
+    /// Files as for import; - is standard input. Allow-list and revocations of an earlier bundle among them stay
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -228,7 +242,7 @@ fn tell_signing(signing: &Signing, repository: &Path) {
 }
 
 fn run_import(json: bool, files: &[PathBuf]) -> Result<Outcome> {
-    let imported = read::files(files);
+    let imported = read::files(files, Purpose::LookFor);
     let out = io::BufWriter::new(io::stdout().lock());
     let printed = if json { report::json(&imported, out) } else { report::list(&imported, out) };
     ignore_closed_pipe(printed)?;
@@ -237,12 +251,22 @@ fn run_import(json: bool, files: &[PathBuf]) -> Result<Outcome> {
 }
 
 fn run_bundle(arguments: BundleArguments) -> Result<Outcome> {
-    let imported = read::files(&arguments.files);
+    let mut imported = read::files(&arguments.files, Purpose::LookFor);
     report::trouble(&imported, io::stderr().lock())?;
-    if !imported.unread.is_empty() {
+    let allowed = read::files(&arguments.allow, Purpose::Allow);
+    if !arguments.allow.is_empty() {
+        report::trouble(&allowed, io::stderr().lock())?;
+    }
+    if !imported.unread.is_empty() || !allowed.unread.is_empty() {
         anyhow::bail!("no bundle is written while a file cannot be read; leave it out, or make it readable");
     }
+    if !arguments.allow.is_empty() && allowed.allowed.is_empty() {
+        anyhow::bail!("no value could be read from --allow; write one a line, such as updates.example");
+    }
+    imported.allow(allowed)?;
+    let revoked = arguments.revoke_alert.into_iter().map(Revocation::Alert);
     let options = bundle::Options {
+        revoked: revoked.chain(arguments.revoke.into_iter().map(Revocation::Indicator)).collect(),
         issuer: arguments.issuer,
         serial: arguments.serial,
         repository: arguments.repository,
@@ -270,17 +294,23 @@ fn run_bundle(arguments: BundleArguments) -> Result<Outcome> {
     println!(
         "bundle {} with {} indicators ({}) is in {}",
         written.header.serial,
-        written.header.indicators,
+        written.kinds.values().sum::<u64>(),
         kinds.join(", "),
         arguments.out.display(),
     );
     for (count, what) in [
         (written.endless, "never expire (see --valid-days)"),
         (written.doubtful, "left out as doubtful (see import, and --with-doubtful)"),
+        (written.allowed, "values of the allow-list"),
+        (written.revocations, "revocations"),
+        (written.silenced, "in the bundle, but silenced by allow-list or revocation"),
     ] {
         if count > 0 {
             println!("{what}: {count}");
         }
+    }
+    if !written.absurd.is_empty() {
+        println!("held back as absurd: {}", written.absurd);
     }
     Ok(Outcome::Done)
 }

@@ -2,10 +2,12 @@
 //!
 //! Nothing is dropped silently: a value becomes a candidate, or is set aside with a reason and its place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use indicatif::ProgressBar;
+use protocol::absurd::{self, Absurd};
+use protocol::bundle::Revocation;
 use protocol::observable::Observable;
 use protocol::url::Host;
 use protocol::{LookFor, Severity, Timestamp, Tlp};
@@ -104,18 +106,36 @@ pub struct Rejected {
     pub count: u64,
 }
 
+/// What files are read for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Their values are looked for, unless they are absurd.
+    #[default]
+    LookFor,
+    /// Their values silence, and may be what every town has.
+    Allow,
+}
+
 /// All that was read from some files.
 #[derive(Debug, Default)]
 pub struct Imported {
     /// Candidates in the order they were found, doubtful ones among them.
     pub accepted: Vec<Candidate>,
+    /// Values that silence: an allow-list.
+    pub allowed: Vec<Candidate>,
+    /// What earlier bundles revoked.
+    pub revocations: Vec<Revocation>,
+    /// How many of the values set aside are absurd, by reason.
+    pub absurd: BTreeMap<Absurd, u64>,
     /// What was set aside or could not be read.
     pub rejected: Vec<Rejected>,
     /// Files that could not be read, with the reason.
     pub unread: Vec<(String, String)>,
     /// Parts of files that were passed over on purpose.
     pub notes: Vec<String>,
+    purpose: Purpose,
     accepted_at: HashMap<LookFor, usize>,
+    allowed_at: HashMap<LookFor, usize>,
     rejected_at: HashMap<(String, String), usize>,
     progress: Option<ProgressBar>,
 }
@@ -126,6 +146,11 @@ pub struct Imported {
 pub struct TooMany;
 
 impl Imported {
+    /// Nothing read yet.
+    pub fn new(purpose: Purpose) -> Self {
+        Self { purpose, ..Self::default() }
+    }
+
     /// Takes in a value; [`judge`] says whether it is a candidate.
     ///
     /// # Errors
@@ -137,9 +162,20 @@ impl Imported {
         place: &Place,
         said: &Said,
     ) -> Result<(), TooMany> {
+        if self.purpose == Purpose::Allow {
+            return match found {
+                Found::Doubtful(_) => Ok(()),
+                Found::Named | Found::Alone | Found::InText => self.handle_allowed(look_for, place, said),
+            };
+        }
         if let Some(reason) = judge::set_aside(&look_for, found) {
             let kind = Some(look_for.kind());
-            return self.reject(look_for.to_string(), kind, reason, place);
+            let known = self.rejected.len();
+            self.reject(look_for.to_string(), kind, reason, place)?;
+            if let Some(absurd) = absurd::reason(&look_for, &[]).filter(|_| self.rejected.len() > known) {
+                *self.absurd.entry(absurd).or_default() += 1;
+            }
+            return Ok(());
         }
         let doubt = if let Found::Doubtful(why) = found { Some(why) } else { None };
         if let Some(known) = self.accepted_at.get(&look_for).and_then(|at| self.accepted.get_mut(*at)) {
@@ -156,6 +192,43 @@ impl Imported {
             Some(host) => self.handle_host(host, place, said),
             None => Ok(()),
         }
+    }
+
+    /// Takes in a value that silences.
+    ///
+    /// # Errors
+    /// When there are too many values.
+    pub fn handle_allowed(&mut self, look_for: LookFor, place: &Place, said: &Said) -> Result<(), TooMany> {
+        if let Some(known) = self.allowed_at.get(&look_for).and_then(|at| self.allowed.get_mut(*at)) {
+            known.count += 1;
+            known.said.complete(said);
+            return Ok(());
+        }
+        self.check_room()?;
+        self.allowed_at.insert(look_for.clone(), self.allowed.len());
+        let (place, said) = (place.clone(), said.clone());
+        self.allowed.push(Candidate { look_for, place, count: 1, said, doubt: None });
+        Ok(())
+    }
+
+    /// Takes in what an earlier bundle revoked.
+    ///
+    /// # Errors
+    /// When there are too many values.
+    pub fn handle_revocation(&mut self, revocation: Revocation) -> Result<(), TooMany> {
+        self.check_room()?;
+        if !self.revocations.contains(&revocation) {
+            self.revocations.push(revocation);
+        }
+        Ok(())
+    }
+
+    /// Adds the allow-list that other files hold.
+    ///
+    /// # Errors
+    /// When there are too many values.
+    pub fn allow(&mut self, other: Self) -> Result<(), TooMany> {
+        other.allowed.into_iter().try_for_each(|it| self.handle_allowed(it.look_for, &it.place, &it.said))
     }
 
     /// Offers the host of a URL: inside TLS it is all that a gateway sees, but it may be half the internet's host.
@@ -210,7 +283,8 @@ impl Imported {
     }
 
     fn check_room(&self) -> Result<(), TooMany> {
-        if self.accepted.len() + self.rejected.len() >= VALUES_MAX { Err(TooMany) } else { Ok(()) }
+        let values = self.accepted.len() + self.allowed.len() + self.revocations.len() + self.rejected.len();
+        if values >= VALUES_MAX { Err(TooMany) } else { Ok(()) }
     }
 }
 

@@ -291,7 +291,8 @@ fn what_cannot_be_read_is_named_and_the_rest_goes_on() {
     let home = tempfile::tempdir().unwrap();
     let list = home.path().join("list.txt");
     std::fs::write(&list, "evil.example\n").unwrap();
-    let imported = read::files(&[home.path().join("missing.txt"), home.path().to_owned(), list]);
+    let imported =
+        read::files(&[home.path().join("missing.txt"), home.path().to_owned(), list], Purpose::LookFor);
     assert_eq!((imported.accepted.len(), imported.unread.len()), (1, 2));
     assert!(imported.unread[0].0.ends_with("missing.txt"));
     assert!(imported.unread[1].1.contains("a folder"));

@@ -1,5 +1,7 @@
 //! Reads JSON: JSON Lines as in a bundle, MISP events, STIX bundles, and any other layout by walking its strings.
 
+use protocol::LookFor;
+use protocol::bundle::Revocation;
 use serde_json::{Map, Value};
 
 use super::{Found, Imported, Place, Said, TooMany, misp, said, stix, table, text};
@@ -72,12 +74,27 @@ fn read_object(fields: &Map<String, Value>, place: &Place, into: &mut Imported) 
     if fields.contains_key("vedetta_bundle") {
         return Ok(());
     }
+    if fields.contains_key("revoke") {
+        let revocation = serde_json::from_value::<Revocation>(Value::Object(fields.clone()));
+        return match revocation {
+            Ok(revocation) => into.handle_revocation(revocation),
+            Err(error) => {
+                into.reject(Value::Object(fields.clone()).to_string(), None, error.to_string(), place)
+            }
+        };
+    }
     if let Some(value) = field(&["value", "indicator", "ioc", "ioc_value"]) {
         if field(&["verdict"]) == Some("rejected") {
             let reason = field(&["reason"]).unwrap_or("set aside by an earlier import");
             return into.reject(value.to_owned(), None, reason, place);
         }
         let kind = field(&["kind", "type", "ioc_type", "indicator_type"]).unwrap_or_default();
+        if field(&["action"]) == Some("allow") {
+            return match LookFor::parse(kind, value).or_else(|_| LookFor::guess(value)) {
+                Ok(look_for) => into.handle_allowed(look_for, place, &said_of(fields)),
+                Err(error) => into.reject(value.to_owned(), None, error.to_string(), place),
+            };
+        }
         let doubtful = field(&["verdict"]) == Some("doubtful");
         let found = if doubtful { Found::Doubtful("doubtful by an earlier import") } else { Found::Named };
         if let "network" | "ip_port" = kind {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use protocol::bundle::{BundleLimits, Line};
 use protocol::{Action, BundleReader};
 
-use super::{Found, Imported, Place, Said, TooMany, json, openioc, table, text};
+use super::{Found, Imported, Place, Purpose, Said, TooMany, json, openioc, table, text};
 use crate::progress;
 
 /// Larger files are refused: nobody reviews that much at once.
@@ -39,8 +39,8 @@ pub enum Unread {
 }
 
 /// Reads all files; `-` is standard input. A file that cannot be read is remembered and the others go on.
-pub fn files(paths: &[PathBuf]) -> Imported {
-    let mut imported = Imported::default();
+pub fn files(paths: &[PathBuf], purpose: Purpose) -> Imported {
+    let mut imported = Imported::new(purpose);
     for path in paths {
         let name = path.to_string_lossy().into_owned();
         let read = bytes(path).and_then(|bytes| {
@@ -140,10 +140,13 @@ fn broken_json(text: &str) -> Option<serde_json::Error> {
 fn bundle(bytes: &[u8], name: &str, into: &mut Imported) -> Result<(), Unread> {
     let limits = BundleLimits { bytes_max: FILE_BYTES_MAX * 16, ..BundleLimits::default() };
     for (number, line) in (2..).zip(BundleReader::new(bytes, limits)?) {
-        let Line::Indicator(indicator) = line? else { continue };
-        if indicator.action == Action::Allow {
-            continue; // a value that must silence is not to be looked for
-        }
+        let indicator = match line? {
+            Line::Indicator(indicator) => indicator,
+            Line::Revocation(revocation) => {
+                into.handle_revocation(revocation)?;
+                continue;
+            }
+        };
         let said = Said {
             threat: indicator.threat,
             severity: Some(indicator.severity),
@@ -155,7 +158,10 @@ fn bundle(bytes: &[u8], name: &str, into: &mut Imported) -> Result<(), Unread> {
             source: indicator.source,
         };
         let place = Place { file: name.to_owned(), line: number };
-        into.handle_value(indicator.look_for, Found::Named, &place, &said)?;
+        match indicator.action {
+            Action::Allow => into.handle_allowed(indicator.look_for, &place, &said)?,
+            Action::Detect => into.handle_value(indicator.look_for, Found::Named, &place, &said)?,
+        }
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use protocol::Action;
+use protocol::bundle::Revocation;
 use serde::Serialize;
 
 use super::{Candidate, Imported, Rejected};
@@ -18,6 +20,8 @@ struct Row<'a> {
     value: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<Action>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     file: &'a str,
@@ -49,6 +53,7 @@ impl<'a> Row<'a> {
             kind: Some(look_for.kind()),
             value: look_for.to_string(),
             verdict: doubt.map(|_| "doubtful"),
+            action: None,
             reason: *doubt,
             file: &place.file,
             line: Some(place.line).filter(|line| *line > 0),
@@ -64,12 +69,17 @@ impl<'a> Row<'a> {
         }
     }
 
+    fn allowed(candidate: &'a Candidate) -> Self {
+        Self { action: Some(Action::Allow), ..Self::candidate(candidate) }
+    }
+
     fn rejected(rejected: &'a Rejected) -> Self {
         let Rejected { text, kind, reason, place, count } = rejected;
         Self {
             kind: *kind,
             value: text.clone(),
             verdict: Some("rejected"),
+            action: None,
             reason: Some(reason),
             file: &place.file,
             line: Some(place.line).filter(|line| *line > 0),
@@ -86,21 +96,31 @@ impl<'a> Row<'a> {
     }
 }
 
-/// One row a line: the candidates, then what was set aside.
+/// One row a line: the candidates, the allow-list, what is revoked, then what was set aside.
 ///
 /// # Errors
 /// What the sink returns.
 pub fn json(imported: &Imported, mut out: impl Write) -> io::Result<()> {
-    let rows =
-        imported.accepted.iter().map(Row::candidate).chain(imported.rejected.iter().map(Row::rejected));
-    for row in rows {
-        serde_json::to_writer(&mut out, &row)?;
-        out.write_all(b"\n")?;
+    let looked_for = imported.accepted.iter().map(Row::candidate);
+    for row in looked_for.chain(imported.allowed.iter().map(Row::allowed)) {
+        write_line(&mut out, &row)?;
+    }
+    for revocation in &imported.revocations {
+        write_line(&mut out, revocation)?;
+    }
+    for row in imported.rejected.iter().map(Row::rejected) {
+        write_line(&mut out, &row)?;
     }
     out.flush()
 }
 
-/// The candidates as a list that can be edited and imported again; doubtful ones are comments in it.
+fn write_line(out: &mut impl Write, row: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, row)?;
+    out.write_all(b"\n")
+}
+
+/// The candidates as a list that can be edited and imported again; doubtful ones, the allow-list and what is revoked
+/// are comments in it.
 ///
 /// # Errors
 /// What the sink returns.
@@ -111,6 +131,12 @@ pub fn list(imported: &Imported, mut out: impl Write) -> io::Result<()> {
             None => writeln!(out, "{look_for} # {kind} {place}")?,
             Some(why) => writeln!(out, "# doubtful: {look_for} # {kind} {place}: {why}")?,
         }
+    }
+    for Candidate { look_for, place, .. } in &imported.allowed {
+        writeln!(out, "# allowed: {look_for} # {} {}", look_for.kind(), plain(&place.to_string()))?;
+    }
+    for revocation in &imported.revocations {
+        writeln!(out, "# revoked: {}", told(revocation))?;
     }
     out.flush()
 }
@@ -142,7 +168,27 @@ pub fn trouble(imported: &Imported, mut out: impl Write) -> io::Result<()> {
     let repeats: u64 = imported.accepted.iter().map(|candidate| candidate.count - 1).sum();
     let doubtful = imported.accepted.iter().filter(|candidate| candidate.doubt.is_some()).count();
     let (read, aside) = (imported.accepted.len(), imported.rejected.len());
+    if !imported.absurd.is_empty() {
+        writeln!(out, "absurd, and never looked for: {}", absurd(imported))?;
+    }
+    if imported.allowed.len() + imported.revocations.len() > 0 {
+        let (allowed, revoked) = (imported.allowed.len(), imported.revocations.len());
+        writeln!(out, "{allowed} values of an allow-list, {revoked} revocations")?;
+    }
     writeln!(out, "{read} values{kinds}, {doubtful} of them doubtful, {aside} set aside, {repeats} repeats")
+}
+
+/// How many values are absurd, by reason.
+pub fn absurd(imported: &Imported) -> String {
+    let counts = imported.absurd.iter().map(|(why, count)| format!("{count} {why}"));
+    counts.collect::<Vec<_>>().join("; ")
+}
+
+fn told(revocation: &Revocation) -> String {
+    match revocation {
+        Revocation::Alert(alert) => format!("alert {}", plain(alert)),
+        Revocation::Indicator(id) => format!("indicator {}", plain(id)),
+    }
 }
 
 /// Foreign text as it may go to a terminal: no control characters, no change of direction.
