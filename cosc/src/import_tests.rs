@@ -84,10 +84,33 @@ fn values_that_look_alike_are_written_with_a_star() {
 
 #[test]
 fn what_must_silence_is_never_looked_for() {
+    let text = "!www.good.example # ours\n! 203.0.113.5\n!192.168.0.0/16\nevil.example\n";
+    let imported = check("l.txt", text, &["domain evil.example"]);
+    let allowed: Vec<String> = imported.allowed.iter().map(|it| it.look_for.to_string()).collect();
+    assert_eq!(allowed, ["www.good.example", "203.0.113.5", "192.168.0.0/16"]);
+    let mut printed = Vec::new();
+    report::list(&imported, &mut printed).unwrap();
+    let again = check("again.txt", &String::from_utf8(printed).unwrap(), &["domain evil.example"]);
+    assert_eq!(again.allowed.len(), 3);
+}
+
+#[test]
+fn values_that_look_alike_come_in_fields_of_other_formats() {
+    let event = r#"{"Event":{"info":"Esempio","Attribute":[
+        {"type":"hostname","value":"login-*.evil.example"},{"type":"url","value":"https://evil.example/kit/*"},
+        {"type":"email-src","value":"*@evil.example"},{"type":"email-src","value":"@b.evil.example"},
+        {"type":"user-agent","value":"*ExampleBot*"},{"type":"user-agent","value":"ExampleBot/1 (*)"}]}}"#;
     check(
-        "l.txt",
-        "!www.good.example # ours\n! 203.0.113.5\nevil.example\n",
-        &["domain evil.example", "- www.good.example: marked with !", "- 203.0.113.5: marked with !"],
+        "e.json",
+        event,
+        &[
+            "wildcard login-*.evil.example",
+            "url_prefix evil.example/kit",
+            "email_domain evil.example",
+            "email_domain b.evil.example",
+            "user_agent_part examplebot",
+            "user_agent ExampleBot/1 (*)",
+        ],
     );
 }
 
@@ -240,12 +263,19 @@ fn stix_indicators_are_read_with_their_marks() {
         {"type":"indicator","name":"Esempio","pattern":"[domain-name:value = 'evil.example']","confidence":70,
          "valid_until":"2027-01-01T00:00:00Z","object_marking_refs":["marking-definition--1"]},
         {"type":"indicator","pattern":"[url:value LIKE 'http://%']"},
+        {"type":"indicator","pattern":"[domain-name:value LIKE 'login-%.evil.example' OR url:value LIKE '%://evil.example/kit/%']"},
         {"type":"indicator","pattern":"[ipv4-addr:value = '203.0.113.5']","revoked":true},
         {"type":"malware","name":"other.example"}]}"#;
     let imported = check(
         "b.json",
         bundle,
-        &["domain evil.example", "- [url:value LIKE", "- [ipv4-addr:value = '203.0.113.5']: revoked"],
+        &[
+            "domain evil.example",
+            "wildcard login-*.evil.example",
+            "url_prefix evil.example/kit",
+            "- [url:value LIKE",
+            "- [ipv4-addr:value = '203.0.113.5']: revoked",
+        ],
     );
     let found = &imported.accepted[0].said;
     assert_eq!((found.tlp, found.confidence, found.threat.as_str()), (Some(Tlp::Red), Some(70), "Esempio"));

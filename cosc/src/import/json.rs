@@ -1,7 +1,7 @@
 //! Reads JSON: JSON Lines as in a bundle, MISP events, STIX bundles, and any other layout by walking its strings.
 
 use protocol::LookFor;
-use protocol::bundle::Revocation;
+use protocol::bundle::Line;
 use serde_json::{Map, Value};
 
 use super::{Found, Imported, Place, Said, TooMany, misp, said, stix, table, text};
@@ -75,12 +75,10 @@ fn read_object(fields: &Map<String, Value>, place: &Place, into: &mut Imported) 
         return Ok(());
     }
     if fields.contains_key("revoke") {
-        let revocation = serde_json::from_value::<Revocation>(Value::Object(fields.clone()));
-        return match revocation {
-            Ok(revocation) => into.handle_revocation(revocation),
-            Err(error) => {
-                into.reject(Value::Object(fields.clone()).to_string(), None, error.to_string(), place)
-            }
+        let line = Value::Object(fields.clone()).to_string();
+        return match Line::read(line.as_bytes()) {
+            Ok(Some(Line::Revocation(revocation))) => into.handle_revocation(revocation),
+            _ => into.reject(line, None, "revokes neither an alert nor an indicator", place),
         };
     }
     if let Some(value) = field(&["value", "indicator", "ioc", "ioc_value"]) {

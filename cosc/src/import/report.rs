@@ -119,8 +119,8 @@ fn write_line(out: &mut impl Write, row: &impl Serialize) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The candidates as a list that can be edited and imported again; doubtful ones, the allow-list and what is revoked
-/// are comments in it.
+/// The candidates and the allow-list as a list that can be edited and imported again; doubtful ones and what is
+/// revoked are comments in it.
 ///
 /// # Errors
 /// What the sink returns.
@@ -133,7 +133,7 @@ pub fn list(imported: &Imported, mut out: impl Write) -> io::Result<()> {
         }
     }
     for Candidate { look_for, place, .. } in &imported.allowed {
-        writeln!(out, "# allowed: {look_for} # {} {}", look_for.kind(), plain(&place.to_string()))?;
+        writeln!(out, "!{look_for} # {} {}", look_for.kind(), plain(&place.to_string()))?;
     }
     for revocation in &imported.revocations {
         writeln!(out, "# revoked: {}", told(revocation))?;

@@ -1,8 +1,9 @@
-//! Reads STIX 2.1 bundles: comparisons by `=` and `IN` joined with OR; every other pattern is told, not guessed.
+//! Reads STIX 2.1 bundles: comparisons by `=`, `IN`, `ISSUBSET` and the simple forms of `LIKE`, joined with OR; every
+//! other pattern is told, not guessed.
 
 use std::collections::HashMap;
 
-use protocol::Tlp;
+use protocol::{LookFor, Tlp};
 use serde_json::Value;
 
 use super::{Found, Imported, Place, Said, TooMany, said, table};
@@ -75,22 +76,29 @@ fn comparisons(pattern: &str) -> Result<Comparisons, &'static str> {
     let mut rest = tokens.iter().map(Token::as_word).peekable();
     let mut texts = tokens.iter();
     let mut path = None;
-    let mut wants_value = false;
+    let mut comparison = "";
     while let (Some(word), Some(token)) = (rest.next(), texts.next()) {
         match (token, word) {
-            (Token::Text(value), _) if wants_value => {
+            (Token::Text(value), _) => {
                 let kind = path.ok_or("a STIX pattern that cannot be read")?;
-                found.push((kind, value.clone()));
+                found.push(match comparison {
+                    "LIKE" => alike(kind, value).ok_or(
+                        "a STIX comparison by LIKE that is not looked for: it must fix the end of a name, host and \
+                         folder of a URL, or a part of a user agent",
+                    )?,
+                    "=" | "IN" => (kind, value.clone()),
+                    "ISSUBSET" if kind == "ip" => (kind, value.clone()),
+                    _ => return Err("a STIX pattern that cannot be read"),
+                });
             }
-            (Token::Text(_), _) => return Err("a STIX pattern that cannot be read"),
             (_, "[" | "(" | ")" | ",") => {}
-            (_, "]" | "OR") => wants_value = false,
-            (_, "=" | "IN") => wants_value = true,
+            (_, "]" | "OR") => comparison = "",
+            (_, "=" | "IN" | "LIKE" | "ISSUBSET") => comparison = word,
             (_, "AND" | "FOLLOWEDBY" | "NOT" | "!=") => {
                 return Err("a STIX pattern whose parts only count together, which is not looked for");
             }
-            (_, "LIKE" | "MATCHES" | "ISSUBSET" | "ISSUPERSET" | "EXISTS" | ">" | "<" | ">=" | "<=") => {
-                return Err("a STIX pattern with a comparison other than = and IN, which is not looked for");
+            (_, "MATCHES" | "ISSUPERSET" | "EXISTS" | ">" | "<" | ">=" | "<=") => {
+                return Err("a STIX pattern with a comparison that is not looked for");
             }
             (_, "START" | "STOP" | "WITHIN" | "REPEATS" | "SECONDS" | "TIMES") => {
                 return Err("a STIX pattern with a time window, which is not looked for");
@@ -101,6 +109,36 @@ fn comparisons(pattern: &str) -> Result<Comparisons, &'static str> {
         }
     }
     if found.is_empty() { Err("a STIX pattern without values") } else { Ok(found) }
+}
+
+/// What `LIKE` means where this desk can say the same. `_`, which stands for any character, is taken as itself: authors
+/// seldom mean it, and the pattern then covers less and never more.
+fn alike(kind: &'static str, pattern: &str) -> Option<(&'static str, String)> {
+    if !pattern.contains('%') {
+        return Some((kind, pattern.to_owned()));
+    }
+    match kind {
+        "ip" => {
+            let wildcard = pattern.replace('%', "*");
+            LookFor::parse("wildcard", &wildcard).is_ok().then_some(("wildcard", wildcard))
+        }
+        "url" => {
+            let folder = pattern.strip_suffix("/%")?;
+            let (scheme, place) = folder.split_once("://")?;
+            let any_scheme = ["http", "https", "http%", "%"].contains(&scheme);
+            let fixed = any_scheme && !place.contains('%') && LookFor::parse("url_prefix", place).is_ok();
+            fixed.then(|| ("url_prefix", place.to_owned()))
+        }
+        "email" => {
+            let domain = pattern.strip_prefix("%@").filter(|domain| !domain.contains('%'))?;
+            Some(("email_domain", domain.to_owned()))
+        }
+        "user-agent" => {
+            let part = pattern.trim_matches('%');
+            (!part.contains('%')).then(|| ("user_agent_part", part.to_owned()))
+        }
+        _ => None,
+    }
 }
 
 fn kind_of(path: &str) -> Option<&'static str> {
@@ -200,9 +238,38 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_alike_is_read_where_it_is_fixed() {
+        check("[domain-name:value LIKE 'login-%.evil.example']", Ok(&["wildcard login-*.evil.example"]));
+        check("[domain-name:value LIKE '%.evil.example']", Ok(&["wildcard *.evil.example"]));
+        check("[domain-name:value LIKE 'evil.example']", Ok(&["ip evil.example"]));
+        check("[url:value LIKE 'http://evil.example/kit/%']", Ok(&["url_prefix evil.example/kit"]));
+        check("[url:value LIKE '%://evil.example:8080/a/b/%']", Ok(&["url_prefix evil.example:8080/a/b"]));
+        check("[email-addr:value LIKE '%@evil.example']", Ok(&["email_domain evil.example"]));
+        let agent = "network-traffic:extensions.'http-request-ext'.request_header.'User-Agent'";
+        check(&format!("[{agent} LIKE '%ExampleBot%']"), Ok(&["user_agent_part ExampleBot"]));
+        check("[ipv4-addr:value ISSUBSET '203.0.113.0/24']", Ok(&["ip 203.0.113.0/24"]));
+        for open in [
+            "domain-name:value LIKE '%evil.example'",
+            "domain-name:value LIKE 'evil.%'",
+            "ipv4-addr:value LIKE '203.0.113.%'",
+            "url:value LIKE '%evil.example/kit/%'",
+            "url:value LIKE 'http://evil.example/kit%'",
+            "url:value LIKE 'http://evil.example/%'",
+            "url:value LIKE 'http://%.example/kit/%'",
+            "email-addr:value LIKE 'a%@evil.example'",
+            "file:hashes.MD5 LIKE 'ab%'",
+        ] {
+            check(&format!("[{open}]"), Err("comparison by LIKE"));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_matched_one_by_one_is_told() {
         check("[ipv4-addr:value = '203.0.113.5' AND url:value = 'http://a.example/']", Err("together"));
         check("[url:value LIKE 'http://%']", Err("comparison"));
+        check("[domain-name:value MATCHES '^a']", Err("comparison"));
+        check("[url:value ISSUBSET 'http://a.example/']", Err("cannot be read"));
+        check("[url:value 'http://a.example/']", Err("cannot be read"));
         check("[process:name = 'x.exe']", Err("no gateway"));
         check("[ipv4-addr:value = '203.0", Err("cannot be read"));
         check("[]", Err("without values"));

@@ -189,13 +189,26 @@ pub fn read_typed(
         Meaning::NotLookedFor => {
             into.reject(value.to_owned(), None, format!("of type {kind}, which no gateway sees"), place)
         }
-        Meaning::Kind(kind) => match LookFor::parse(kind, value) {
+        Meaning::Kind(kind) => match looks_alike(kind, value).map_or_else(|| LookFor::parse(kind, value), Ok)
+        {
             Ok(look_for) => into.handle_value(look_for, found, place, said),
             Err(_) => read_any(value, found, place, said, into),
         },
         Meaning::Several if value.contains('|') => read_several((kind, found), value, place, said, into),
         Meaning::Several | Meaning::Shape => read_any(value, found, place, said, into),
     }
+}
+
+/// A value with a star where its kind has none: `http://evil.example/kit/*`, `*@evil.example`, `*ExampleBot*`.
+fn looks_alike(kind: &str, value: &str) -> Option<LookFor> {
+    let value = value.trim();
+    let (kind, value) = match kind {
+        "url" if value.ends_with("/*") && !value.contains(['?', '#']) => ("url_prefix", value),
+        "email" => ("email_domain", value.strip_prefix("*@").or_else(|| value.strip_prefix('@'))?),
+        "user_agent" => ("user_agent_part", value.strip_prefix('*')?.strip_suffix('*')?),
+        _ => return None,
+    };
+    LookFor::parse(kind, value).ok()
 }
 
 /// `filename|md5`, `domain|ip`, `ip-dst|port`: each part by its own type.

@@ -79,8 +79,7 @@ pub fn read(text: &str, file: &str, into: &mut Imported) -> Result<(), TooMany> 
         let allowed =
             line.strip_prefix('!').map(|rest| rest.split_once(" #").map_or(rest, |(value, _)| value));
         if let Some(look_for) = allowed.map(str::trim).and_then(whole) {
-            const WHY: &str = "marked with ! as an entry of an allow-list: it is not to be looked for";
-            into.reject(look_for.to_string(), Some(look_for.kind()), WHY, &place)?;
+            into.handle_allowed(look_for, &place, &said)?;
             continue;
         }
         for part in parts(line) {
