@@ -2,7 +2,7 @@
 //! on an interface.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
+use protocol::bundle::{BUNDLE_FORMAT, Line};
+use protocol::{BundleHeader, BundleWriter, Serial};
+use vedetta_tests::invented::Invented;
 use vedetta_tests::player::{Player, is_capture};
 use vedetta_tests::seed::Seed;
 use vedetta_tests::{capture_file, scene, story};
@@ -25,6 +28,21 @@ struct Arguments {
 enum Command {
     /// Print the demo's indicators as a table with headers.
     Indicators,
+    /// Write an unsigned bundle of invented indicators, as many as asked for; vedetta-cosc sign takes it.
+    Bundle {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        indicators: u64,
+        /// The same number gives the same indicators.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The bundle's number.
+        #[arg(long, default_value_t = 1)]
+        serial: u64,
+        /// Where to write it.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Write a capture of the demo's town.
     Capture {
         /// The same number gives the same capture.
@@ -79,6 +97,10 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Indicators => print!("{}", story::indicators_csv()),
+        Command::Bundle { indicators, seed, serial, out } => {
+            let file = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
+            write_bundle(BufWriter::new(file), Invented::new(seed, indicators), Serial(serial))?;
+        }
         Command::Capture { seed, seconds, scene, out } => {
             let mut seed = Seed::new(seed);
             let packets = match scene {
@@ -96,6 +118,20 @@ fn main() -> Result<()> {
         Command::Play { interface, again, files } => play(&interface, again, &files)?,
         Command::Tell { file } => println!("{}", if is_capture(&file)? { "capture" } else { "log" }),
     }
+    Ok(())
+}
+
+fn write_bundle(sink: impl Write, invented: Invented, serial: Serial) -> Result<()> {
+    let header = BundleHeader {
+        vedetta_bundle: BUNDLE_FORMAT,
+        serial,
+        created: protocol::Timestamp::from_micros(Timestamp::now().as_microsecond()),
+        issuer: "cosc-esempio".into(),
+        indicators: 0,
+        set: None,
+    };
+    // The lowest level: it is made to be measured, not to be fetched.
+    BundleWriter::stream(sink, header, 1, || invented.all().map(Line::Indicator))?;
     Ok(())
 }
 
