@@ -14,50 +14,27 @@
 )]
 
 mod mix;
+#[allow(dead_code, reason = "the rest is for swaps")]
+mod replay;
+#[allow(dead_code, reason = "the rest is for the index")]
+mod timing;
 
-use std::fs::File;
 use std::hint::black_box;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use pcap::Capture;
-use protocol::{Serial, Timestamp};
-use vedetta_detect::{Detector, DetectorConfig, Link, Matcher};
+use protocol::Serial;
+use vedetta_detect::{Detector, DetectorConfig, Matcher};
+
+use crate::replay::{Read, Way, whole, write_mix};
+use crate::timing::{cpu, median};
 
 /// What the whole path may cost, in bare loops.
 const LIMIT: f64 = 2.5;
 const INDICATORS: u32 = 100_000;
 const PACKETS: usize = 400_000;
 const ROUNDS: usize = 7;
-
-/// CPU time of this thread.
-fn cpu() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
-}
-
-fn write_mix(path: &Path, packets: usize) {
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
-    file.write_all(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0])
-        .unwrap();
-    for (number, frame) in mix::Mix::default().take(packets).enumerate() {
-        let (seconds, micros) = (1_700_000_000 + number as u32 / 50_000, number as u32 % 50_000 * 20);
-        for field in [seconds, micros, frame.len() as u32, frame.len() as u32] {
-            file.write_all(&field.to_le_bytes()).unwrap();
-        }
-        file.write_all(&frame).unwrap();
-    }
-    file.flush().unwrap();
-}
-
-#[derive(Default)]
-struct Read {
-    packets: u64,
-    bytes: u64,
-    cpu: Duration,
-}
 
 fn bare(path: &Path) -> Read {
     let mut read = Read::default();
@@ -71,56 +48,27 @@ fn bare(path: &Path) -> Read {
     read
 }
 
-fn whole(path: &Path, detector: &mut Detector) -> Read {
-    let mut read = Read::default();
-    let Ok(mut capture) = Capture::from_file(path) else { return read };
-    let Some(link) = Link::from_dlt(capture.get_datalink().0) else { return read };
-    let begun = cpu();
-    while let Ok(packet) = capture.next_packet() {
-        read.packets += 1;
-        read.bytes += packet.data.len() as u64;
-        let at = Timestamp::from_seconds(packet.header.ts.tv_sec, packet.header.ts.tv_usec);
-        detector.handle_frame(at, link, packet.data);
-        while let Some(hit) = detector.poll_hit() {
-            black_box(hit);
-        }
-    }
-    read.cpu = cpu() - begun;
-    read
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// Both loops in turns over the same files.
 fn compare(name: &str, paths: &[PathBuf], rounds: usize, matcher: &Arc<Matcher>) {
-    let nanos = |read: &Read| read.cpu.as_secs_f64() * 1e9 / read.packets.max(1) as f64;
-    let add = |sum: &mut Read, read: Read| {
-        sum.packets += read.packets;
-        sum.bytes += read.bytes;
-        sum.cpu += read.cpu;
-    };
     let (mut bares, mut wholes, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let mut counted = Read::default();
     for round in 0..=rounds {
         let (mut bare_sum, mut whole_sum) = (Read::default(), Read::default());
         for path in paths {
             let mut detector = Detector::new(&DetectorConfig::default(), "bench", Arc::clone(matcher));
-            let (bare, whole) = (bare(path), whole(path, &mut detector));
+            let (bare, whole) = (bare(path), whole(path, &mut detector, Way::default()));
             if round == rounds && std::env::args().any(|argument| argument == "--each") {
                 let more = whole.cpu.saturating_sub(bare.cpu).as_nanos();
                 println!("{more:>10} ns more for {:>6} packets of {}", bare.packets, path.display());
             }
-            add(&mut bare_sum, bare);
-            add(&mut whole_sum, whole);
+            bare_sum.add(&bare);
+            whole_sum.add(&whole);
         }
         if round == 0 {
             continue; // fills the page cache
         }
-        bares.push(nanos(&bare_sum));
-        wholes.push(nanos(&whole_sum));
+        bares.push(bare_sum.nanos());
+        wholes.push(whole_sum.nanos());
         ratios.push(whole_sum.cpu.as_secs_f64() / bare_sum.cpu.as_secs_f64());
         counted = whole_sum;
     }

@@ -53,6 +53,8 @@ const BEGINNINGS: u64 = 26_u64.pow(LETTERS);
 const ENDINGS: [&str; 4] = ["example", "test", "example", "invalid"];
 const THREATS: [&str; 8] =
     ["Volpe Grigia", "Nebbia", "kit-poste", "Tarlo", "ladro-di-sessioni", "Riccio", "finta-banca", "Sciame"];
+/// Alerts that the indicators came with; of some many, of others few.
+const ALERTS: u64 = 3_000;
 /// 2026-01-01, the first day of what is valid for a time.
 const NEW_YEAR: i64 = 1_767_225_600;
 
@@ -93,11 +95,14 @@ impl Invented {
             low >> 52,
             low & 0xffff_ffff_ffff
         );
-        indicator.threat = draw.pick(&THREATS).copied().unwrap_or_default().to_owned();
-        indicator.severity = draw.pick(Severity::ALL).copied().unwrap_or_default();
-        indicator.confidence = u8::try_from(draw.between(30, 96)).unwrap_or(50);
-        indicator.alert = format!("COSC-ESEMPIO-2026-{:04}", draw.between(1, 400));
-        indicator.source = format!("lista-{:02}.csv", draw.between(1, 40));
+        // What comes with one alert has one threat and one source.
+        let alert = draw.between(0, ALERTS).min(draw.between(0, ALERTS));
+        let mut of_alert = self.draw(alert, 3);
+        indicator.threat = of_alert.pick(&THREATS).copied().unwrap_or_default().to_owned();
+        indicator.severity = of_alert.pick(Severity::ALL).copied().unwrap_or_default();
+        indicator.confidence = u8::try_from(of_alert.between(30, 96)).unwrap_or(50);
+        indicator.alert = format!("COSC-ESEMPIO-2026-{:04}", alert + 1);
+        indicator.source = format!("lista-{:02}.csv", of_alert.between(1, 40));
         if draw.between(0, 3) == 0 {
             let days = i64::try_from(draw.between(300, 900)).unwrap_or(365);
             indicator.valid_until = Some(Timestamp::from_seconds(NEW_YEAR + days * 86_400, 0));
