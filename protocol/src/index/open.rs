@@ -49,21 +49,9 @@ impl Index {
             .iter()
             .map(|section| section.read(&store, |blocks, read| Filter::read(blocks, read)));
         let filters = filters.collect::<Result<Vec<Filter>, IndexError>>()?;
-        let ranges = |section: super::layout::Section, address_bits| {
-            let ranges = section.read(&store, |count, read| {
-                let mut all = Vec::new();
-                let mut range = [0; 16];
-                for _ in 0..count {
-                    read(&mut range)?;
-                    let [first, last] = range.as_chunks::<8>().0 else { continue };
-                    all.push((u64::from_le_bytes(*first), u64::from_le_bytes(*last)));
-                }
-                Ok(all)
-            })?;
-            Ranges::new(&ranges, address_bits)
-        };
+        let ranges = |section: super::layout::Section| section.read(&store, Ranges::read);
         let [v4, v6] = layout.networks;
-        let (networks_v4, networks_v6) = (ranges(v4, 32)?, ranges(v6, 64)?);
+        let (networks_v4, networks_v6) = (ranges(v4)?, ranges(v6)?);
         let parts = layout.parts.read(&store, |count, read| {
             let mut bytes = vec![0; count];
             read(&mut bytes)?;

@@ -9,8 +9,11 @@ use super::IndexError;
 
 /// Ranges of one version that are kept: 4 MiB. More are made coarser, which costs look-ups, never a match.
 const RANGES_MAX: usize = 1 << 18;
-/// Entries of the directory into the ranges.
-const DIRECTORY_BITS_MAX: u32 = 16;
+/// Pieces of the space for each range, of which a bit tells whether a range touches it.
+const PIECES_PER_RANGE: usize = 16;
+
+/// Ranges that are read at once.
+const READ_AT_ONCE: usize = 4096;
 
 /// First and last address of ranges, both included.
 pub type Range = (u64, u64);
@@ -71,58 +74,93 @@ fn upper(bits: u128) -> u64 {
     u64::try_from(bits >> 64).unwrap_or_default()
 }
 
-/// Ranges to look in.
+/// Ranges to look in. A map of bits answers for most addresses out of the nearer caches: a bit stands for a piece of
+/// the space, and is set where a range touches it.
 #[derive(Default)]
 pub struct Ranges {
-    /// The first of each range, and the last.
-    firsts: Vec<u64>,
-    lasts: Vec<u64>,
-    /// How many ranges begin before each bucket of addresses.
-    directory: Vec<u32>,
+    ranges: Vec<Range>,
+    touched: Vec<u64>,
+    /// How many ranges begin before each word of the map.
+    before: Vec<u32>,
+    /// Where the map begins, and the size of a piece as a power of two.
+    start: u64,
     shift: u32,
 }
 
 impl Ranges {
     /// Ranges that are disjoint and in order; others are refused as damaged.
-    pub fn new(ranges: &[Range], address_bits: u32) -> Result<Self, IndexError> {
+    pub fn new(ranges: Vec<Range>) -> Result<Self, IndexError> {
         let damaged = || IndexError::damaged("the networks");
         let in_order = ranges.windows(2).all(|two| matches!(two, [(_, last), (first, _)] if last < first));
         if !in_order || ranges.iter().any(|(first, last)| first > last) {
             return Err(damaged());
         }
-        if ranges.is_empty() {
+        let (Some((start, _)), Some((_, end))) = (ranges.first().copied(), ranges.last().copied()) else {
             return Ok(Self::default());
-        }
-        let bits = ranges.len().ilog2().clamp(1, DIRECTORY_BITS_MAX);
-        let shift = address_bits - bits;
-        let mut directory = Vec::with_capacity((1 << bits) + 1);
-        let mut before = 0_usize;
-        for bucket in 0..=1_u64 << bits {
-            let starts = bucket.checked_shl(shift).filter(|start| start >> shift == bucket);
-            while ranges.get(before).is_some_and(|(first, _)| starts.is_none_or(|start| *first < start)) {
-                before += 1;
+        };
+        let wanted = (ranges.len() * PIECES_PER_RANGE).next_power_of_two().ilog2();
+        let shift = (64 - (end - start).leading_zeros()).saturating_sub(wanted);
+        let words = usize::try_from((end - start) >> shift >> 6).map_err(|_| damaged())? + 1;
+        let (mut touched, mut before) = (vec![0; words], vec![0; words + 1]);
+        for (first, last) in &ranges {
+            let (from, to) = ((first - start) >> shift, (last - start) >> shift);
+            for piece in from..=to {
+                if let Some(word) = usize::try_from(piece >> 6).ok().and_then(|at| touched.get_mut(at)) {
+                    *word |= 1_u64 << (piece & 63);
+                }
             }
-            directory.push(u32::try_from(before).map_err(|_| damaged())?);
+            let after = usize::try_from(from >> 6).ok().and_then(|at| before.get_mut(at + 1));
+            *after.ok_or_else(damaged)? += 1;
         }
-        let (firsts, lasts) = ranges.iter().copied().unzip();
-        Ok(Self { firsts, lasts, directory, shift })
+        before.iter_mut().fold(0, |sum, count| {
+            *count += sum;
+            *count
+        });
+        Ok(Self { ranges, touched, before, start, shift })
+    }
+
+    /// Reads so many ranges, piece by piece.
+    pub fn read(
+        count: usize,
+        read: &mut dyn FnMut(&mut [u8]) -> Result<(), IndexError>,
+    ) -> Result<Self, IndexError> {
+        let mut ranges = Vec::with_capacity(count);
+        let mut piece = vec![0; READ_AT_ONCE.min(count) * size_of::<Range>()];
+        while ranges.len() < count {
+            let bytes = (count - ranges.len()).min(READ_AT_ONCE) * size_of::<Range>();
+            let piece = piece.get_mut(..bytes).unwrap_or_default();
+            read(piece)?;
+            let words = piece.as_chunks::<8>().0.as_chunks::<2>().0;
+            ranges.extend(
+                words.iter().map(|[first, last]| (u64::from_le_bytes(*first), u64::from_le_bytes(*last))),
+            );
+        }
+        Self::new(ranges)
     }
 
     /// Whether a network covers the address at this place, or one close to it.
     pub fn contains(&self, place: u64) -> bool {
-        let bucket = usize::try_from(place >> self.shift).unwrap_or(usize::MAX);
-        let Some([from, to]) = self.directory.get(bucket..).and_then(|rest| rest.first_chunk()) else {
+        // What lies before the start is far behind the end then.
+        let piece = place.wrapping_sub(self.start) >> self.shift;
+        let at = usize::try_from(piece >> 6).unwrap_or(usize::MAX);
+        let word = self.touched.get(at).copied().unwrap_or_default();
+        word >> (piece & 63) & 1 != 0 && self.is_in_a_range(place, at)
+    }
+
+    /// The last range that begins at or before the place is among those of its word, or the last before them.
+    fn is_in_a_range(&self, place: u64, word: usize) -> bool {
+        let Some([from, to]) = self.before.get(word..).and_then(|rest| rest.first_chunk()) else {
             return false;
         };
         let (from, to) = (*from as usize, *to as usize);
-        let firsts = self.firsts.get(from..to).unwrap_or_default();
-        let after = from + firsts.partition_point(|first| *first <= place);
-        after.checked_sub(1).and_then(|at| self.lasts.get(at)).is_some_and(|last| place <= *last)
+        let of_word = self.ranges.get(from..to).unwrap_or_default();
+        let after = from + of_word.partition_point(|(first, _)| *first <= place);
+        after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|(_, last)| place <= *last)
     }
 
     /// Bytes of memory that they keep.
     pub fn resident_bytes(&self) -> usize {
-        16 * self.firsts.capacity() + 4 * self.directory.capacity()
+        size_of::<Range>() * self.ranges.capacity() + 8 * self.touched.capacity() + 4 * self.before.capacity()
     }
 }
 
@@ -146,7 +184,7 @@ mod tests {
                 .collect();
             let mut builder = RangeBuilder::default();
             networks.iter().for_each(|range| builder.push(*range));
-            let ranges = Ranges::new(&builder.finish(), 32).unwrap();
+            let ranges = Ranges::new(builder.finish()).unwrap();
             let edges = networks.iter().flat_map(|(first, last)| {
                 [*first, *last, first.saturating_sub(1), (last + 1).min(u64::from(u32::MAX))]
             });
@@ -163,7 +201,7 @@ mod tests {
     fn the_whole_space_of_either_version_is_one_range() {
         for bits in [32, 64] {
             let end = u64::MAX >> (64 - bits);
-            let ranges = Ranges::new(&[(0, end)], bits).unwrap();
+            let ranges = Ranges::new(vec![(0, end)]).unwrap();
             assert!(ranges.contains(0) && ranges.contains(end) && ranges.contains(end / 3));
         }
     }
@@ -175,14 +213,14 @@ mod tests {
         each().for_each(|first| builder.push((first, first + 7)));
         let ranges = builder.finish();
         assert!(ranges.len() <= RANGES_MAX);
-        let ranges = Ranges::new(&ranges, 32).unwrap();
+        let ranges = Ranges::new(ranges).unwrap();
         assert!(each().all(|first| ranges.contains(first) && ranges.contains(first + 7)));
     }
 
     #[test]
     fn ranges_out_of_order_are_damage() {
         for ranges in [&[(5, 6), (1, 2)][..], &[(5, 4)], &[(1, 5), (5, 6)]] {
-            assert!(Ranges::new(ranges, 32).is_err());
+            assert!(Ranges::new(ranges.to_vec()).is_err());
         }
     }
 }
