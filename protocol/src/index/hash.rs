@@ -40,9 +40,24 @@ pub struct Hasher {
 }
 
 /// The product of two numbers, its halves folded into one.
+#[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let (low, high) = a.carrying_mul(b, 0);
     low ^ high
+}
+
+/// Fewer than eight bytes; those of another number of bytes may be the same.
+#[inline]
+fn short(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        _ => {
+            let at = |at: usize| bytes.get(at).copied().map_or(0, u64::from);
+            at(0) | at(bytes.len() / 2) << 8 | at(bytes.len().saturating_sub(1)) << 16
+        }
+    }
 }
 
 impl Hasher {
@@ -56,21 +71,25 @@ impl Hasher {
     }
 
     /// The hash of bytes.
+    #[inline]
     pub fn bytes(&self, tag: Tag, bytes: &[u8]) -> u64 {
         self.finish(self.mix(self.start, bytes), tag)
     }
 
     /// The hash of a number.
+    #[inline]
     pub fn number(&self, tag: Tag, number: u64) -> u64 {
         self.finish(fold(self.start ^ number, self.step), tag)
     }
 
     /// The hash of two numbers.
+    #[inline]
     pub fn numbers(&self, tag: Tag, first: u64, second: u64) -> u64 {
         self.finish(fold(fold(self.start ^ first, self.step) ^ second, self.step), tag)
     }
 
     /// Calls with the number of labels and the hash of each parent of a name, the shortest first, itself last.
+    #[inline]
     pub fn parents(&self, tag: Tag, name: &str, mut each: impl FnMut(u32, u64)) {
         let mut state = self.start;
         for (labels, label) in (1..).zip(name.as_bytes().rsplit(|byte| *byte == b'.')) {
@@ -92,21 +111,27 @@ impl Hasher {
     }
 
     /// More bits for a hash.
+    #[inline]
     pub fn more(&self, hash: u64) -> u64 {
         fold(hash ^ self.start, self.spread)
     }
 
-    /// Takes bytes in; how many they are goes in with the last, so that no two sequences of pieces are alike.
+    /// Takes bytes in. How many they are goes in with the last, so that no two sequences of pieces are alike: short
+    /// ones are read as words that overlap.
+    #[inline]
     fn mix(&self, mut state: u64, bytes: &[u8]) -> u64 {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
+        let factor = self.step ^ (bytes.len() as u64 | 0x80).rotate_right(8);
+        let Some(last) = bytes.last_chunk::<8>() else {
+            return fold(state ^ short(bytes), factor);
+        };
+        let before_last = bytes.split_last().map_or(bytes, |(_, rest)| rest);
+        for word in before_last.as_chunks::<8>().0 {
             state = fold(state ^ u64::from_le_bytes(*word), self.step);
         }
-        let tail = rest.iter().fold(0, |tail, byte| tail << 8 | u64::from(*byte));
-        let length = bytes.len() as u64 | 0x80;
-        fold(state ^ (tail | length.rotate_right(8)), self.step)
+        fold(state ^ u64::from_le_bytes(*last), factor)
     }
 
+    #[inline]
     fn finish(&self, state: u64, tag: Tag) -> u64 {
         fold(state ^ (tag as u64).rotate_right(8), self.last)
     }
