@@ -7,8 +7,7 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tracing::info;
 
-use crate::bundles::import;
-use crate::bundles::store::{BundleStore, MERGE_ABOVE, StoreConfig};
+use crate::bundles::store::{BundleStore, StoreConfig};
 use crate::config::Config;
 use crate::control::{self, StatusParts};
 use crate::identity::Identity;
@@ -32,13 +31,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
     let board = Board::default();
     let uplink_status = Published::new(UplinkStatus::default());
-    let store = BundleStore::start(StoreConfig {
-        folder: import::folder(&config),
-        cosc_root: identity.cosc_root.clone(),
-        home_networks: config.detection.home_networks.clone().unwrap_or_default(),
-        merge_above: MERGE_ABOVE,
-    });
-    let store = store.context("the folder of bundles cannot be made")?;
+    let store = BundleStore::start(StoreConfig::of(&config, identity.cosc_root.clone()))
+        .context("the folder of bundles cannot be made")?;
     let (bundles, matcher) = (store.store.clone(), store.store.matcher());
     let spool_folder = config.state_dir.join("spool");
     let spool = spool::start(&spool_folder, &config.spool)?;

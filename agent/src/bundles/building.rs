@@ -143,7 +143,7 @@ impl Workshop {
         let (serial, lines) = (reader.header().serial, reader.header().indicators);
         progress.begin_lines(lines);
         let built = self.write(&name, self.plan(serial, file.as_str().to_owned()), |builder, out| {
-            while let Some(line) = reader.next() {
+            for line in &mut reader {
                 builder.add(&line.map_err(bundle_error)?).map_err(index(out))?;
                 progress.count()?;
             }

@@ -115,7 +115,9 @@ mod tests {
         [0, 1, 7, 4096, BUFFER_BYTES - 1, 3, BUFFER_BYTES, 5, 2 * BUFFER_BYTES + 1, 100]
             .into_iter()
             .enumerate()
-            .map(|(number, length)| (0..length).map(|at| (at * 31 + number) as u8).collect())
+            .map(|(number, length)| {
+                (0..length).map(|at| ((at * 31 + number) % 251).try_into().unwrap()).collect()
+            })
     }
 
     fn check_all(file: &IndexFile, expected: &[u8]) {

@@ -18,12 +18,14 @@ use tokio::sync::{Mutex, oneshot, watch};
 use tracing::info;
 
 use super::building::hex;
+use super::import;
 use super::in_force::{BundleStatus, InForce, RefusedBundle, Why};
 use super::keeper::{self, Message};
 use super::not_taken::{LoadError, NotTaken};
 use super::record;
 use super::verify::{Lines, Repository, Taken, Verified, Wanted, verify};
 use crate::clock;
+use crate::config::Config;
 use crate::published::Published;
 use crate::sources::{self, MatcherInForce, Stopper};
 use crate::stages::Stage;
@@ -39,6 +41,18 @@ pub struct StoreConfig {
     pub home_networks: Vec<IpNet>,
     /// Fewer changes than these are never merged into the full index.
     pub merge_above: u64,
+}
+
+impl StoreConfig {
+    /// As the configuration says, with the root that enrolment pinned.
+    pub fn of(config: &Config, cosc_root: Vec<u8>) -> Self {
+        Self {
+            folder: import::folder(config),
+            cosc_root,
+            home_networks: config.detection.home_networks.clone().unwrap_or_default(),
+            merge_above: MERGE_ABOVE,
+        }
+    }
 }
 
 /// Changes that are kept above a full index, however small it is.
