@@ -9,6 +9,8 @@ pub mod not_taken;
 mod opening;
 mod record;
 pub mod store;
+#[cfg(test)]
+mod store_tests;
 pub mod verify;
 #[cfg(test)]
 mod verify_tests;

@@ -101,12 +101,6 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.status.update(|status| BundleStatus { building: None, ..status.clone() });
-    }
-}
-
 /// Gives the processor to everybody else first. Linux keeps the priority of each thread (nice(2)), so the workers
 /// that read packets keep theirs.
 pub(super) fn lower_priority() {
@@ -156,7 +150,10 @@ impl Workshop {
     /// One index of everything in force.
     pub fn merged(&self, layers: &Layers, name: Name, mut progress: Progress) -> Result<Built, LoadError> {
         progress.begin_lines(layers.indicators());
-        let plan = self.plan(layers.serial(), layers.base().meta().source.clone());
+        // What is held back is not stored: the merged index is for the home networks of the one before.
+        let below = layers.base().meta();
+        let sanity = below.sanity.clone();
+        let plan = Plan { sanity, ..self.plan(layers.serial(), below.source.clone()) };
         let built = self.write(&name, plan, |builder, out| {
             for line in layers.stored().map_err(index(out))? {
                 let line = line.map_err(index(out))?;

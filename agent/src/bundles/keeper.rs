@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -256,8 +257,9 @@ impl Keeper {
         let (shop, sender) = (self.shop.clone(), self.sender.clone());
         let spawned = std::thread::Builder::new().name("index".into()).spawn(move || {
             lower_priority();
+            let built = catch_unwind(AssertUnwindSafe(|| work(&shop, progress)));
             // Nobody listens when the agent stops.
-            let _ = sender.send(Message::Done(work(&shop, progress)));
+            let _ = sender.send(Message::Done(built.unwrap_or(Err(LoadError::Interrupted))));
         });
         if let Err(error) = spawned {
             let path = self.shop.folder.clone();
@@ -271,12 +273,9 @@ impl Keeper {
             Some(incoming) => self.put_bundle_in_force(incoming, built),
             None => self.put_base_in_force(why, built),
         }
-        if let Some(record) = &self.record {
-            let named: Vec<&Name> = record.files().collect();
-            files.iter().filter(|file| !named.contains(file)).for_each(|file| self.shop.discard(file));
-        } else {
-            files.iter().for_each(|file| self.shop.discard(file));
-        }
+        let named: Vec<&Name> = self.record.iter().flat_map(Record::files).collect();
+        files.iter().filter(|file| !named.contains(file)).for_each(|file| self.shop.discard(file));
+        self.status.update(|status| BundleStatus { building: None, ..status.clone() });
         while self.work.is_none()
             && let Some((arrived, reply)) = self.waiting.pop_front()
         {
@@ -329,11 +328,11 @@ impl Keeper {
         let result = built.and_then(|built| self.put_above(why, built));
         match (result, why) {
             (Ok(()), _) => self.mended(),
-            (Err(LoadError::Interrupted), _) => {}
             (Err(error), Why::Merge) => {
                 warn!("{error}; the changes stay above the full index and are merged later");
                 self.merge_at = Instant::now() + AGAIN_AFTER;
             }
+            (Err(LoadError::Interrupted), _) => {}
             (Err(error), _) => {
                 warn!("{error}");
                 self.set_trouble(&error.to_string());
@@ -380,6 +379,7 @@ impl Keeper {
             return self.waiting.push_back((Arrived::Delta { header, file }, reply));
         }
         let applied = self.apply_delta(header, &file).map(|in_force| Applied { in_force, is_new: true });
+        self.merge_if_due();
         answer(
             reply,
             applied.map_err(|error| match error {
@@ -387,7 +387,6 @@ impl Keeper {
                 other => other.into(),
             }),
         );
-        self.merge_if_due();
     }
 
     fn apply_delta(&mut self, header: DeltaHeader, file: &Path) -> Result<InForce, LoadError> {
@@ -430,7 +429,8 @@ impl Keeper {
 
     /// Many changes cost memory and time: they are merged with the full index into a new one.
     fn merge_if_due(&mut self) {
-        let Some(layers) = self.layers.clone().filter(|_| self.work.is_none()) else { return };
+        let may_merge = self.work.is_none() && !self.is_broken;
+        let Some(layers) = self.layers.clone().filter(|_| may_merge) else { return };
         let Some(record) = self.record.as_ref().filter(|record| record.serial == layers.serial()) else {
             return;
         };

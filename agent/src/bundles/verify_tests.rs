@@ -40,11 +40,11 @@ impl KeySource for Der {
 }
 
 /// A desk with one key for root and one for everything else, its repository, and an agent's folders.
-struct Desk {
+pub(super) struct Desk {
     home: TempDir,
     root_key: KeyPair,
     online_key: KeyPair,
-    pinned: Vec<u8>,
+    pub pinned: Vec<u8>,
 }
 
 fn tuf_key(key: &KeyPair) -> Key {
@@ -86,7 +86,7 @@ fn root_file(version: u64, root_key: &KeyPair, online_key: &KeyPair, signers: &[
     serde_json::to_vec_pretty(&Signed { signed, signatures }).unwrap()
 }
 
-fn bundle(serial: u64, values: &[&str]) -> Vec<u8> {
+pub(super) fn bundle(serial: u64, values: &[&str]) -> Vec<u8> {
     let indicators = values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap())).collect();
     let header = BundleHeader {
         vedetta_bundle: BUNDLE_FORMAT,
@@ -101,7 +101,7 @@ fn bundle(serial: u64, values: &[&str]) -> Vec<u8> {
     bytes
 }
 
-fn delta(base: &[u8], next: &[u8]) -> Vec<u8> {
+pub(super) fn delta(base: &[u8], next: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let [mut base, mut next] = [base, next].map(|it| BundleReader::new(it, BundleLimits::default()).unwrap());
     DeltaWriter::write(&mut bytes, &mut base, &mut next, 1_000).unwrap();
@@ -109,7 +109,7 @@ fn delta(base: &[u8], next: &[u8]) -> Vec<u8> {
 }
 
 /// Bundles 1 to 3 and the deltas to the third, by their names; `edit` alters one before all are signed.
-fn with_deltas(edit: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<(String, Vec<u8>)> {
+pub(super) fn with_deltas(edit: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<(String, Vec<u8>)> {
     let bundles =
         [bundle(1, &["a.example"]), bundle(2, &["a.example", "b.example"]), bundle(3, &["b.example"])];
     let mut targets = Vec::new();
@@ -123,7 +123,7 @@ fn with_deltas(edit: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<(String, Vec<u8>)
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (root_key, online_key) = (new_key(), new_key());
         let pinned = root_file(1, &root_key, &online_key, &[&root_key]);
         let desk = Self { home: TempDir::new().unwrap(), root_key, online_key, pinned };
@@ -132,7 +132,7 @@ impl Desk {
         desk
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub fn path(&self, below: &str) -> PathBuf {
         self.home.path().join(below)
     }
 
@@ -158,7 +158,7 @@ impl Desk {
     }
 
     /// Signs files under any name.
-    async fn sign_targets(&self, version: u64, targets: &[(String, Vec<u8>)], days: i64) {
+    pub async fn sign_targets(&self, version: u64, targets: &[(String, Vec<u8>)], days: i64) {
         let inbox = TempDir::new().unwrap();
         let mut roots: Vec<PathBuf> = fs::read_dir(self.path("repository/metadata"))
             .unwrap()
