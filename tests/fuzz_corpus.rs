@@ -98,5 +98,6 @@ corpora! {
     list_lines,
     normal_forms,
     bundles,
+    deltas,
     messages,
 }

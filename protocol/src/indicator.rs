@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::defang::refang;
 use crate::domain::Domain;
 use crate::observable::{Kind, NotObservable, Observable};
-use crate::pattern::{UrlPrefix, UserAgentPart, Wildcard};
+use crate::pattern::{UrlPrefix, UserAgentPart, Wildcard, has_scheme};
 use crate::text::{display, text_form};
 use crate::time::Timestamp;
 
@@ -168,8 +168,7 @@ fn guess_pattern(text: &str) -> Option<Result<Pattern, NotObservable>> {
     }
     if text.ends_with("/*") {
         // Without a scheme, a folder looks the same unless its name has a dot.
-        let is_one =
-            text.contains("://") || text.split('/').next().is_some_and(|host| host.contains(['.', '[']));
+        let is_one = has_scheme(text) || text.split('/').next().is_some_and(|host| host.contains(['.', '[']));
         return is_one.then(|| text.parse().map(Pattern::UrlPrefix));
     }
     let fixed = text.strip_prefix("*.").unwrap_or(text);

@@ -58,7 +58,7 @@ impl FromStr for Wildcard {
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         let wildcard = Self(name.into_boxed_str());
         let ending = wildcard.fixed_ending();
-        let is_one = wildcard.0.contains('*') && ending.contains('.');
+        let is_one = wildcard.0.contains('*') && ending.contains('.') && !ending.ends_with('.');
         // A digit in the place of each star tells whether the rest is a name.
         let shape = Domain::parse(&wildcard.0.replace('*', "0")).is_ok();
         if !is_one || !shape || !wildcard.0.is_ascii() || Domain::parse(ending).is_err() {
@@ -90,7 +90,7 @@ impl FromStr for UrlPrefix {
 
     fn from_str(text: &str) -> Result<Self, NotObservable> {
         let text = text.strip_suffix('*').unwrap_or(text);
-        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("any://{text}") };
+        let with_scheme = if has_scheme(text) { text.to_owned() } else { format!("any://{text}") };
         let url = Url::parse(&with_scheme)?;
         let key = url.match_key();
         let (host, path) = url::place(&key).split_once('/').ok_or(NotObservable::UrlPrefix)?;
@@ -102,6 +102,11 @@ impl FromStr for UrlPrefix {
         }
         Ok(Self(format!("{host}/{path}").into_boxed_str()))
     }
+}
+
+/// Whether a text begins with a scheme; `://` may stand in a path as well.
+pub(crate) fn has_scheme(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| !scheme.contains('/'))
 }
 
 /// A part of user agents, in lower case.
@@ -165,9 +170,17 @@ mod tests {
 
     #[test]
     fn a_wildcard_that_covers_too_much_or_nothing_is_none() {
-        for text in
-            ["*", "*.example", "evil.example", "evil.*", "a*.b..example", "a*b", "*.a b.example", "*.1.2"]
-        {
+        for text in [
+            "*",
+            "*.example",
+            "evil.example",
+            "evil.*",
+            "a*.b..example",
+            "a*b",
+            "*.a b.example",
+            "*.1.2",
+            "a*.evil..",
+        ] {
             assert!(text.parse::<Wildcard>().is_err(), "{text}");
         }
     }
@@ -181,6 +194,9 @@ mod tests {
         assert!(covers("http://evil.example/Kit?a=/b"));
         assert!(!covers("http://evil.example/Kitten") && !covers("http://evil.example/"));
         assert!(!covers("http://evil.example:8080/Kit") && !covers("http://a.example/?evil.example/Kit"));
+        let redirect: UrlPrefix = "http://evil.example/to/http://a.example/*".parse().unwrap();
+        assert_eq!(redirect.as_str(), "evil.example/to/http://a.example");
+        assert_eq!(redirect.as_str().parse(), Ok(redirect));
         for text in ["evil.example:80/Kit", "evil.example:443/Kit/", "http://evil.example:443/Kit"] {
             assert_eq!(text.parse::<UrlPrefix>().unwrap().as_str(), "evil.example/Kit", "{text}");
         }

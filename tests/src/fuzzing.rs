@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     ("list_lines", texts::list_lines),
     ("normal_forms", texts::normal_forms),
     ("bundles", records::bundles),
+    ("deltas", records::deltas),
     ("messages", records::messages),
 ];
 

@@ -2,9 +2,10 @@
 
 use std::iter;
 
-use protocol::bundle::BUNDLE_FORMAT;
+use protocol::bundle::{BUNDLE_FORMAT, BundleLimits, Revocation};
+use protocol::delta::DeltaWriter;
 use protocol::message::AgentMessage;
-use protocol::{BundleWriter, Indicator, LookFor, Serial, Timestamp, bundle::BundleHeader, frame};
+use protocol::{BundleReader, BundleWriter, Indicator, Serial, Timestamp, bundle::BundleHeader, frame};
 
 use super::conversations;
 use super::datagrams::PORTS;
@@ -28,6 +29,7 @@ pub fn seeds(target: &str) -> Vec<Named> {
         "list_lines" => list_lines(),
         "normal_forms" => normal_forms(),
         "bundles" => bundles(),
+        "deltas" => deltas(),
         "messages" => messages(),
         _ => streams(target),
     }
@@ -272,6 +274,9 @@ fn list_lines() -> Vec<Named> {
         "[2001:db8::5]:443",
         "evil[.]example # comment",
         json,
+        "login-*.evil[.]example",
+        "evil.example:80/kit/*",
+        "!*@good.example",
     ];
     let each =
         each.iter().zip(0u8..).map(|(line, number)| (format!("line_{number}"), line.as_bytes().to_vec()));
@@ -298,29 +303,55 @@ fn normal_forms() -> Vec<Named> {
         "0x7f.1",
         "http://2130706433/",
         "mailto:a@b.example",
+        "https://Evil.example:443/Kit//*",
+        "*.login-*.evil.example.",
+        "*@Evil.example",
     ];
     let each =
         each.iter().zip(0u8..).map(|(text, number)| (format!("text_{number:02}"), text.as_bytes().to_vec()));
     each.chain(iter::once(named("wire", b"a\xffb.example".to_vec()))).collect()
 }
 
-fn bundles() -> Vec<Named> {
-    let values = ["evil.example", "203.0.113.0/24", "http://evil.example/a", "203.0.113.5:80"];
-    let indicators =
-        values.iter().filter_map(|value| LookFor::guess(value).ok()).map(Indicator::plain).collect();
+fn bundle(serial: u64, values: &[&str], revoked: &str) -> Vec<u8> {
+    let lines = values.iter().filter_map(|value| Indicator::from_list_line(value)?.ok());
     let header = BundleHeader {
         vedetta_bundle: BUNDLE_FORMAT,
-        serial: Serial(7),
+        serial: Serial(serial),
         created: Timestamp::from_seconds(1_700_000_000, 0),
         issuer: "cosc-prova".to_owned(),
         indicators: 0,
         set: None,
     };
-    let mut compressed = vec![0];
+    let mut bytes = Vec::new();
+    let revocations = vec![Revocation::Alert(revoked.to_owned())];
     // Writing to memory does not fail; a seed without contents would be seen at once.
-    let _ = BundleWriter::write_all(&mut compressed, indicators, header);
-    let plain = zstd::decode_all(compressed.get(1..).unwrap_or_default()).unwrap_or_default();
-    vec![named("compressed", compressed), named("plain", [vec![1], plain].concat())]
+    let _ = BundleWriter::write_lines(&mut bytes, lines.collect(), revocations, header);
+    bytes
+}
+
+/// As it is, and its lines for the target to compress.
+fn both_ways(compressed: &[u8]) -> Vec<Named> {
+    let plain = zstd::decode_all(compressed).unwrap_or_default();
+    vec![named("compressed", [&[0], compressed].concat()), named("plain", [vec![1], plain].concat())]
+}
+
+fn bundles() -> Vec<Named> {
+    let values =
+        ["evil.example", "203.0.113.0/24", "http://evil.example/a", "203.0.113.5:80", "!www.good.example"];
+    let patterns = ["login-*.evil.example", "evil.example/kit/*", "@evil.example"];
+    both_ways(&bundle(7, &[&values[..], &patterns].concat(), "COSC-PROVA-2026-0001"))
+}
+
+fn deltas() -> Vec<Named> {
+    let base = bundle(7, &["evil.example", "203.0.113.0/24", "!www.good.example"], "COSC-PROVA-2026-0001");
+    let next = bundle(9, &["evil.example", "203.0.113.0/25", "evil.example/kit/*"], "COSC-PROVA-2026-0002");
+    let [base, next] =
+        [&base, &next].map(|bytes| BundleReader::new(&bytes[..], BundleLimits::default()).ok());
+    let mut bytes = Vec::new();
+    if let (Some(mut base), Some(mut next)) = (base, next) {
+        let _ = DeltaWriter::write(&mut bytes, &mut base, &mut next, 100);
+    }
+    both_ways(&bytes)
 }
 
 fn messages() -> Vec<Named> {
