@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::bundle_command::{self, BundleCommand};
 use crate::config::Config;
 use crate::observe::{self, ObserveArguments};
 use crate::replay::{self, ReplayArguments};
@@ -19,12 +20,20 @@ const CONFIG_PATH: &str = "/etc/vedetta/agent.toml";
 #[derive(Debug, Parser)]
 #[command(name = "vedetta-agent", version, about, propagate_version = true)]
 pub struct Cli {
-    /// What to log to standard error: error, warn, info, debug or trace.
-    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
-    pub log_level: LevelFilter,
+    /// What to log to standard error: error, warn, info, debug or trace; info unless given, warn for `bundle`.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<LevelFilter>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What to log. The commands of `bundle` say by themselves what came of them.
+    pub fn level(&self) -> LevelFilter {
+        let is_bundle = matches!(self.command, Command::Bundle(_));
+        self.log_level.unwrap_or(if is_bundle { LevelFilter::WARN } else { LevelFilter::INFO })
+    }
 }
 
 /// The commands.
@@ -52,6 +61,12 @@ pub enum Command {
         after_help = "Exit status 1 when an input could not be read to its end.\n\nExample:\n  vedetta-agent observe --jobs 2 monday.pcapng tuesday.pcap.gz | jq -r .value | sort | uniq -c"
     )]
     Observe(ObserveArguments),
+    /// Look at the bundle in force, check values against it, or import one from a stick.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  vedetta-agent bundle check 'evil[.]example' && echo it would be reported"
+    )]
+    Bundle(BundleCommand),
 }
 
 /// Which configuration.
@@ -105,6 +120,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Observe(arguments) => observe::run(&arguments),
+        Command::Bundle(command) => bundle_command::run(command),
         Command::Run(config) => {
             agent::run(Config::read(&config.path)?)?;
             Ok(ExitCode::SUCCESS)
@@ -127,5 +143,41 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
             println!("{}: good", config.path.display());
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn check_examples(command: &clap::Command) {
+        for subcommand in command.get_subcommands().filter(|it| it.get_name() != "help") {
+            let help = subcommand.clone().render_help().to_string();
+            assert!(help.contains("Example"), "{} has no example", subcommand.get_name());
+            check_examples(subcommand);
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        command.build();
+        check_examples(&command);
+    }
+
+    #[test]
+    fn lines_are_chosen_only_where_lines_are_shown() {
+        let parse = |words: &[&str]| {
+            let words = ["vedetta-agent", "bundle"].iter().chain(words);
+            Cli::try_parse_from(words).map(drop).map_err(|error| error.kind())
+        };
+        assert!(parse(&["show", "--lines", "--kind", "email_domain", "--limit", "3"]).is_ok());
+        assert!(
+            parse(&["show", "--kind", "domain"]).is_err() && parse(&["show", "--lines", "--json"]).is_err()
+        );
+        assert!(parse(&["check", "--kind", "network", "a"]).is_err() && parse(&["check"]).is_err());
+        assert!(parse(&["import"]).is_err() && parse(&["import", "a", "b"]).is_err());
     }
 }

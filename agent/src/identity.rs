@@ -15,7 +15,8 @@ use crate::config::ConfigError;
 const KEY: &str = "key.pem";
 const CHAIN: &str = "chain.pem";
 const AUTHORITY: &str = "authority.pem";
-const COSC_ROOT: &str = "cosc-root.json";
+/// The COSC's first TUF root, in the identity's folder.
+pub const COSC_ROOT: &str = "cosc-root.json";
 const ENROLMENT: &str = "enrolment.json";
 
 /// Who this sensor is, as the collector said.

@@ -1,6 +1,7 @@
 //! The detector's hands on a gateway: packets, log files, disk and network, and the commands of `vedetta-agent`.
 
 pub mod agent;
+pub mod bundle_command;
 pub mod bundles;
 pub mod cli;
 pub mod clock;

@@ -11,7 +11,7 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    cli::start_logging(cli.log_level);
+    cli::start_logging(cli.level());
     match cli::run(cli.command) {
         Ok(code) => code,
         Err(error) => {

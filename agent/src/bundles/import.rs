@@ -14,7 +14,6 @@ use super::store::{Applied, BundleStore, MERGE_ABOVE, Started, StoreConfig};
 use super::verify::Repository;
 use crate::config::Config;
 use crate::control::{self, AskError};
-use crate::identity::Identity;
 use crate::stages::lock;
 
 /// How often the progress is told.
@@ -25,12 +24,14 @@ pub fn folder(config: &Config) -> PathBuf {
     config.state_dir.join("bundles")
 }
 
-/// Imports the newest bundle of a signed repository; `tell` hears how far the index is.
+/// Imports the newest bundle of a signed repository; `tell` hears how far the index is. A running agent must be able
+/// to read the folder, and believes the root of its own enrolment; without one `cosc_root` is believed.
 ///
 /// # Errors
 /// Why it is not in force, and what to do; what is in force stays.
 pub fn import(
     config: &Config,
+    cosc_root: Vec<u8>,
     repository: &Path,
     tell: &mut dyn FnMut(&Building),
 ) -> anyhow::Result<Applied> {
@@ -38,23 +39,23 @@ pub fn import(
         format!("{}: cannot be read; name the folder that holds metadata and targets", repository.display())
     })?;
     match control::ask_to_import(&config.control_socket, &repository, tell) {
-        Err(AskError::NotRunning(_)) => import_alone(config, &repository, tell),
+        Err(AskError::NotRunning(_)) => import_alone(config, cosc_root, &repository, tell),
         asked => Ok(asked?),
     }
 }
 
 fn import_alone(
     config: &Config,
+    cosc_root: Vec<u8>,
     repository: &Path,
     tell: &mut dyn FnMut(&Building),
 ) -> anyhow::Result<Applied> {
-    let identity = Identity::read(&config.state_dir)?;
     let _lock = lock(&config.state_dir)?;
     let folder = folder(config);
     let _given = GivenToOwner(&config.state_dir, &folder);
     let Started { store, stopper, stage } = BundleStore::start(StoreConfig {
         folder: folder.clone(),
-        cosc_root: identity.cosc_root,
+        cosc_root,
         home_networks: config.detection.home_networks.clone().unwrap_or_default(),
         merge_above: MERGE_ABOVE,
     })
@@ -90,7 +91,7 @@ pub async fn take_folder(
             }
         }
     };
-    taken.with_context(|| repository.display().to_string())
+    Ok(taken?)
 }
 
 /// The agent has a user of its own, and an administrator imports as root: what was written becomes the agent's.
