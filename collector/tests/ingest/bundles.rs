@@ -7,13 +7,14 @@ use protocol::message::{
     AgentMessage, BundleOutcome, CHUNK_BYTES_MAX, DeskMessage, FetchReply, FetchRequest, OfferedFile,
     PushReply,
 };
-use protocol::repository::RepositoryPath;
+use protocol::repository::{RepositoryPath, bundle_target, delta_target};
 use protocol::{ALPN_PUSH, Serial};
 use quinn::{Connection, RecvStream, SendStream};
 use serde_json::json;
 
 use crate::process::Collector;
 use crate::refusals::admitted_desk;
+use crate::repository::{bundle, delta};
 use crate::sensor::{Credentials, Live, Sensor, connect, read, refused, write};
 
 struct Push {
@@ -106,6 +107,38 @@ async fn a_genuine_bundle_is_offered_fetched_and_its_progress_told() {
     let mut live = later.connect(&collector).await;
     assert!(live.run_until(&mut later, |sensor, _| sensor.bundles_seen == [Serial(2)]).await);
     assert_eq!(fs::read_dir(collector.state("repositories")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn deltas_are_passed_on_and_read_before() {
+    let collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    let bundles = [bundle(1, &["evil.example"]), bundle(2, &["evil.example", "worse.example"])];
+    let [first, second] = [1, 2].map(|serial| bundle_target(Serial(serial)));
+    let change = delta_target(Serial(1), Serial(2));
+    let mut files = vec![
+        (first, bundles[0].clone()),
+        (second, bundles[1].clone()),
+        (change.clone(), delta(&bundles[1], &bundle(3, &["evil.example"]))),
+    ];
+    // A delta that every sensor would fetch in vain is the desk's to mend.
+    collector.cosc.sign_files(2, &files).await;
+    let (_, reply) = Push::whole(&collector, &desk).await;
+    let PushReply::Refused { reason } = reply else { panic!("{reply:?}") };
+    assert!(reason.contains("delta-1-2.jsonl.zst says that it leads from bundle 2 to 3"), "{reason}");
+    fs::remove_file(collector.cosc.target_named(&change)).unwrap();
+
+    files[2].1 = delta(&bundles[0], &bundles[1]);
+    collector.cosc.sign_files(3, &files).await;
+    let (_push, reply) = Push::whole(&collector, &desk).await;
+    assert!(matches!(reply, PushReply::Accepted { serial: Serial(2), .. }), "{reply:?}");
+    let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    let mut live = sensor.connect(&collector).await;
+    assert!(live.run_until(&mut sensor, |_, live| live.welcomed).await);
+    let file = collector.cosc.target_named(&change);
+    let path = format!("targets/{}", file.file_name().unwrap().to_str().unwrap());
+    assert_eq!(fetch(&live, &request(&path, 0)).await.as_ref(), Some(&files[2].1));
+    assert_eq!(fs::read_dir(collector.state("tuf/taken-out")).unwrap().count(), 0, "nothing is left over");
 }
 
 #[tokio::test]

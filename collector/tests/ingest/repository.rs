@@ -5,10 +5,11 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use protocol::bundle::BUNDLE_FORMAT;
+use protocol::bundle::{BUNDLE_FORMAT, BundleLimits};
+use protocol::delta::DeltaWriter;
 use protocol::message::OfferedFile;
 use protocol::repository::bundle_target;
-use protocol::{BundleHeader, BundleWriter, Indicator, LookFor, Serial, Timestamp};
+use protocol::{BundleHeader, BundleReader, BundleWriter, Indicator, LookFor, Serial, Timestamp};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use tempfile::TempDir;
 use tough::editor::RepositoryEditor;
@@ -83,12 +84,19 @@ impl SignedRepository {
 
     /// Signs these bundles with all metadata at one version.
     pub async fn sign(&self, version: u64, bundles: &[(u64, &[&str])]) {
+        let named =
+            bundles.iter().map(|(serial, values)| (bundle_target(Serial(*serial)), bundle(*serial, values)));
+        self.sign_files(version, &named.collect::<Vec<_>>()).await;
+    }
+
+    /// Signs files under any name.
+    pub async fn sign_files(&self, version: u64, files: &[(String, Vec<u8>)]) {
         let inbox = TempDir::new().unwrap();
         let version = NonZeroU64::new(version).unwrap();
         let mut editor = RepositoryEditor::new(self.root_file()).await.unwrap();
-        for (serial, values) in bundles {
-            let file = inbox.path().join(bundle_target(Serial(*serial)));
-            fs::write(&file, bundle(*serial, values)).unwrap();
+        for (name, bytes) in files {
+            let file = inbox.path().join(name);
+            fs::write(&file, bytes).unwrap();
             editor.add_target_path(file).await.unwrap();
         }
         editor.targets_version(version).unwrap().targets_expires(in_a_week()).unwrap();
@@ -116,14 +124,26 @@ impl SignedRepository {
 
     /// The file of a bundle.
     pub fn target(&self, serial: u64) -> PathBuf {
-        let ending = bundle_target(Serial(serial));
+        self.target_named(&bundle_target(Serial(serial)))
+    }
+
+    /// The file of a target.
+    pub fn target_named(&self, ending: &str) -> PathBuf {
         let files = fs::read_dir(self.path().join("targets")).unwrap();
         let mut files = files.map(|file| file.unwrap().path());
-        files.find(|file| file.to_str().unwrap().ends_with(&ending)).unwrap()
+        files.find(|file| file.to_str().unwrap().ends_with(ending)).unwrap()
     }
 }
 
-fn bundle(serial: u64, values: &[&str]) -> Vec<u8> {
+/// What changes from one bundle to another.
+pub fn delta(base: &[u8], next: &[u8]) -> Vec<u8> {
+    let [mut base, mut next] = [base, next].map(|it| BundleReader::new(it, BundleLimits::default()).unwrap());
+    let mut bytes = Vec::new();
+    DeltaWriter::write(&mut bytes, &mut base, &mut next, 100).unwrap();
+    bytes
+}
+
+pub fn bundle(serial: u64, values: &[&str]) -> Vec<u8> {
     let indicators = values.iter().map(|value| Indicator::plain(LookFor::guess(value).unwrap())).collect();
     let header = BundleHeader {
         vedetta_bundle: BUNDLE_FORMAT,
