@@ -1,17 +1,20 @@
 //! Makes a bundle of what was imported: what is set aside stays out, TLP:RED stops everything.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use protocol::bundle::{BUNDLE_FORMAT, Revocation};
+use protocol::bundle::{BUNDLE_FORMAT, BundleLimits, Revocation};
 use protocol::indicator::TEXT_BYTES_MAX;
-use protocol::{Action, BundleHeader, BundleWriter, Indicator, LookFor, Serial, Severity, Timestamp, Tlp};
+use protocol::{
+    Action, BundleHeader, BundleReader, BundleWriter, Indicator, LookFor, Serial, Severity, Timestamp, Tlp,
+};
 use uuid::Uuid;
 
 use crate::files;
 use crate::import::{Candidate, Imported, report};
-use crate::repository;
+use crate::repository::{self, NamedBundle};
 
 /// The namespace of indicator identifiers (RFC 9562 §5.5): the same value has the same identifier in every bundle.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7b0c_4f0e_52a1_5d6b_9c57_3a1e_0d5e_7701);
@@ -60,6 +63,8 @@ pub struct Written {
     pub silenced: u64,
     /// Values that were left out as absurd, in words; empty when there were none.
     pub absurd: String,
+    /// Number and lines of the repository's newest bundle, in whose place this one comes.
+    pub before: Option<(Serial, u64)>,
 }
 
 /// Writes a bundle of the accepted candidates, the allow-list and what is revoked.
@@ -67,7 +72,11 @@ pub struct Written {
 /// # Errors
 /// When nothing is left to look for, something is TLP:RED, or an option is wrong.
 pub fn write(imported: &Imported, options: &Options, now: Timestamp, out: &Path) -> Result<Written> {
-    let serial = choose_serial(options)?;
+    let newest = match &options.repository {
+        Some(folder) => repository::newest(folder)?,
+        None => None,
+    };
+    let serial = choose_serial(options, newest.as_ref())?;
     check_options(options)?;
     refuse_red(imported, options)?;
     let taken = |candidate: &&Candidate| options.with_doubtful || candidate.doubt.is_none();
@@ -109,6 +118,7 @@ pub fn write(imported: &Imported, options: &Options, now: Timestamp, out: &Path)
         revocations: counted.1,
         silenced: silenced as u64,
         absurd: report::absurd(imported),
+        before: newest.as_ref().and_then(lines_of),
     })
 }
 
@@ -138,14 +148,18 @@ fn nothing_left(imported: &Imported, doubtful: usize, silenced: usize) -> String
     )
 }
 
-fn choose_serial(options: &Options) -> Result<Serial> {
+/// How many lines a bundle has; a file that is not there or damaged is for `sign` to tell.
+fn lines_of(bundle: &NamedBundle) -> Option<(Serial, u64)> {
+    let file = fs::File::open(&bundle.path).ok()?;
+    let reader = BundleReader::new(file, BundleLimits::default()).ok()?;
+    Some((bundle.serial, reader.header().indicators))
+}
+
+fn choose_serial(options: &Options, newest: Option<&NamedBundle>) -> Result<Serial> {
     match (options.serial, &options.repository) {
         (Some(0), _) => bail!("--serial must be 1 or more: 0 stands for no bundle"),
         (Some(serial), _) => Ok(Serial(serial)),
-        (None, Some(folder)) => {
-            let newest = repository::newest_serial(folder)?.unwrap_or_default();
-            Ok(Serial(newest.0.saturating_add(1)))
-        }
+        (None, Some(_)) => Ok(Serial(newest.map_or(0, |bundle| bundle.serial.0).saturating_add(1))),
         (None, None) => {
             bail!("name the bundle's number with --serial N, or its repository with --repository DIR")
         }

@@ -139,7 +139,7 @@ fn lines(imported: &Imported, options: &Options) -> Result<(Written, Vec<Line>, 
     let home = TempDir::new().unwrap();
     let out = home.path().join("bundle.jsonl.zst");
     let made = write(imported, options, Timestamp::from_micros(NOW), &out)?;
-    let bytes = std::fs::read(&out).unwrap();
+    let bytes = fs::read(&out).unwrap();
     let lines = BundleReader::new(bytes.as_slice(), BundleLimits::default()).unwrap().map(Result::unwrap);
     let lines = lines.collect();
     Ok((made, lines, bytes))
@@ -240,6 +240,21 @@ fn what_is_absurd_is_counted_by_reason() {
         "{}",
         made.absurd
     );
+}
+
+#[test]
+fn the_bundle_before_is_told_with_its_lines() {
+    let home = TempDir::new().unwrap();
+    let [keys, folder, out] = ["keys", "repository", "bundle"].map(|name| home.path().join(name));
+    let said = Options { serial: None, repository: Some(folder.clone()), ..options() };
+    let make =
+        |text: &str| write(&imported("l.txt", text), &said, Timestamp::from_micros(NOW), &out).unwrap();
+    let made = make("a.example\nb.example\nc.example\n");
+    assert_eq!((made.header.serial, made.before), (Serial(1), None));
+    crate::keys::generate(&keys).unwrap();
+    crate::sign::sign_bundle(&keys, &folder, &out).unwrap();
+    let made = make("a.example\n");
+    assert_eq!((made.header.serial, made.before), (Serial(2), Some((Serial(1), 3))));
 }
 
 #[test]

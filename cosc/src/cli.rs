@@ -34,7 +34,8 @@ enum Command {
     /// Read indicator files and show what would be looked for, without writing anything
     #[command(
         after_help = "Reads plain lists, prose, tables (CSV), JSON Lines, MISP events, STIX 2.1, OpenIOC and bundles; \
-        defanged values too.\nExit status 1 when a file could not be read.\n\nExample:\n  \
+        defanged values too.\nValues that look alike are written login-*.evil.example, evil.example/kit/* and \
+        @evil.example; a ! before\na line of a list puts its value on the allow-list.\nExit status 1 when a file could not be read.\n\nExample:\n  \
         vedetta-cosc import alert-0012.csv notes.txt\n  vedetta-cosc import --json alert-0012.csv > candidates.jsonl"
     )]
     Import {
@@ -311,6 +312,13 @@ fn run_bundle(arguments: BundleArguments) -> Result<Outcome> {
     }
     if !written.absurd.is_empty() {
         println!("held back as absurd: {}", written.absurd);
+    }
+    if let Some((before, lines)) = written.before.filter(|(_, lines)| written.header.indicators < lines / 2) {
+        println!(
+            "bundle {before} has {lines} lines, this one {}: sensors look for what is in the newest bundle and for \
+             nothing else; to add to bundle {before}, name it as a file, too",
+            written.header.indicators
+        );
     }
     Ok(Outcome::Done)
 }

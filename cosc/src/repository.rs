@@ -120,15 +120,15 @@ pub fn bundles(loaded: &tough::Repository, folder: &Path) -> Vec<NamedBundle> {
     bundles
 }
 
-/// The newest bundle's number; `None` when there is no repository yet.
+/// The newest bundle; `None` when there is no repository yet.
 ///
 /// # Errors
 /// When there is one that cannot be read.
-pub fn newest_serial(folder: &Path) -> Result<Option<Serial>> {
+pub fn newest(folder: &Path) -> Result<Option<NamedBundle>> {
     if !folder.join(METADATA_FOLDER).join("timestamp.json").exists() {
         return Ok(None);
     }
-    Ok(bundles(&load(folder, Expired::Accepted)?, folder).last().map(|bundle| bundle.serial))
+    Ok(bundles(&load(folder, Expired::Accepted)?, folder).pop())
 }
 
 /// Every file to be pushed, bundles and deltas first, after a check that nobody would refuse the repository.

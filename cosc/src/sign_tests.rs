@@ -109,7 +109,7 @@ fn a_signed_bundle_verifies_and_three_are_kept() {
     let targets = desk.names("targets");
     assert_eq!(targets.len(), 3);
     assert!(targets.iter().all(|name| !name.ends_with("bundle-1.jsonl.zst")), "{targets:?}");
-    assert_eq!(repository::newest_serial(&desk.path("repository")).unwrap(), Some(Serial(6)));
+    assert_eq!(repository::newest(&desk.path("repository")).unwrap().unwrap().serial, Serial(6));
     assert_eq!(repository::files(&desk.path("repository")).unwrap().len(), 3 + desk.names("metadata").len());
 }
 
