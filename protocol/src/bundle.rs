@@ -74,22 +74,24 @@ impl Line {
     /// # Errors
     /// Says why it is no line of a bundle.
     pub fn read(line: &[u8]) -> Result<Option<Self>, serde_json::Error> {
-        match serde_json::from_slice(line) {
+        // Once for the whole line: from bytes, each name and each text in it would be looked at on its own.
+        let text = std::str::from_utf8(line).map_err(serde::de::Error::custom)?;
+        match serde_json::from_str(text) {
             Ok(line) => Ok(Some(line)),
-            Err(_) if has_unknown_kind(line) => Ok(None),
+            Err(_) if has_unknown_kind(text) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
 /// Whether the kind is one that this program does not know, whatever else the line says.
-fn has_unknown_kind(line: &[u8]) -> bool {
+fn has_unknown_kind(line: &str) -> bool {
     #[derive(Deserialize)]
     struct OnlyKind {
         kind: Option<String>,
         revoke: Option<String>,
     }
-    serde_json::from_slice::<OnlyKind>(line).is_ok_and(|only| match (only.kind, only.revoke) {
+    serde_json::from_str::<OnlyKind>(line).is_ok_and(|only| match (only.kind, only.revoke) {
         (Some(kind), _) => !LookFor::KINDS.contains(&kind.as_str()),
         (None, Some(revoke)) => !Revocation::KINDS.contains(&revoke.as_str()),
         (None, None) => false,

@@ -80,7 +80,7 @@ pub fn with_parents(name: &str) -> impl Iterator<Item = &str> {
 pub fn normalise(text: &str, into: &mut String) -> Result<(), NotADomain> {
     let start = into.len();
     let text = text.strip_suffix('.').unwrap_or(text);
-    let plain = text.is_ascii() && !text.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"xn--"));
+    let plain = text.is_ascii() && !has_a_label(text.as_bytes());
     if text.len() > 4 * NAME_BYTES_MAX {
         return Err(NotADomain::TooLong);
     }
@@ -97,6 +97,11 @@ pub fn normalise(text: &str, into: &mut String) -> Result<(), NotADomain> {
         return Err(NotADomain::Address);
     }
     Ok(())
+}
+
+/// Whether an A-label may be in it; most names have no two hyphens at all.
+fn has_a_label(name: &[u8]) -> bool {
+    name.windows(2).any(|two| two == b"--") && name.windows(4).any(|four| four.eq_ignore_ascii_case(b"xn--"))
 }
 
 /// Appends the normal form of a wire name to `into`, as [`Domain::from_wire`] reads it, without allocating.

@@ -268,6 +268,17 @@ fn what_a_newer_desk_revokes_or_looks_for_is_passed_over() {
 }
 
 #[test]
+fn what_is_not_utf_8_is_refused_wherever_it_stands() {
+    for line in [
+        &b"{\"kind\":\"domain\",\"value\":\"evil.example\",\"id\":\"\xff\"}"[..],
+        b"{\"kind\":\"domain\",\"value\":\"evil.example\",\"id\":\"1\",\"other\":\"\xff\"}",
+        b"{\"kind\":\"ja9\",\"value\":\"\xff\"}",
+    ] {
+        assert!(Line::read(line).is_err());
+    }
+}
+
+#[test]
 fn an_indicator_in_cbor_is_the_same() {
     let url = format!("http://evil.example/{}", "a".repeat(4000));
     for value in ["evil.example", "login-*.evil.example", "203.0.113.0/24", &url] {
