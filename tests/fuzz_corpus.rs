@@ -97,6 +97,7 @@ corpora! {
     lines,
     list_lines,
     normal_forms,
+    patterns,
     bundles,
     deltas,
     messages,

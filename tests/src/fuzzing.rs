@@ -13,7 +13,11 @@ mod datagrams;
 mod frames;
 mod hello;
 mod input;
+#[allow(dead_code, reason = "patterns are compared one by one")]
+#[path = "../../protocol/tests/oracle/model.rs"]
+mod model;
 mod mutation;
+mod patterns;
 mod records;
 mod seeds;
 mod streams;
@@ -45,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     ("lines", texts::lines),
     ("list_lines", texts::list_lines),
     ("normal_forms", texts::normal_forms),
+    ("patterns", patterns::patterns),
     ("bundles", records::bundles),
     ("deltas", records::deltas),
     ("messages", records::messages),

@@ -28,6 +28,7 @@ pub fn seeds(target: &str) -> Vec<Named> {
         "lines" => lines(),
         "list_lines" => list_lines(),
         "normal_forms" => normal_forms(),
+        "patterns" => patterns(),
         "bundles" => bundles(),
         "deltas" => deltas(),
         "messages" => messages(),
@@ -310,6 +311,22 @@ fn normal_forms() -> Vec<Named> {
     let each =
         each.iter().zip(0u8..).map(|(text, number)| (format!("text_{number:02}"), text.as_bytes().to_vec()));
     each.chain(iter::once(named("wire", b"a\xffb.example".to_vec()))).collect()
+}
+
+fn patterns() -> Vec<Named> {
+    let each = [
+        (
+            "wildcard",
+            "login-*.evil.example\nlogin-7.evil.example\nwww.login-.evil.example.\nLogin.evil.example",
+        ),
+        ("stars", "a*b**c.*.x.example\nabc.b.x.example\naabbcc.d.e.x.example\nacb..x.example"),
+        ("below", "*.*.evil.example\na.evil.example\na.b.evil.example\nxevil.example"),
+        ("prefix", "hxxp/evil.example:80/Kit/*\nhttp://evil.example/Kit/hxxp"),
+        ("port", "evil.example:8443/Kit\nhttps://evil.example:8443/Kit?a\nhttps://evil.example/Kit"),
+        ("path", "https://evil.example/a//b/\nhttp://EVIL.example:80/a//b/c#d\nhttp://evil.example/a/b"),
+        ("agent", "Evil-Bot\nMozilla/5.0 (eViL-bOT/1.0)\nevil bot"),
+    ];
+    each.map(|(name, text)| named(name, text.as_bytes().to_vec())).into()
 }
 
 fn bundle(serial: u64, values: &[&str], revoked: &str) -> Vec<u8> {
