@@ -49,11 +49,22 @@ pub struct Builder<O: Storage, S: Storage> {
     networks: [RangeBuilder; 2],
     parts: Vec<u8>,
     parts_count: u64,
+    /// How often each part of a user agent came.
+    parts_alike: HashMap<Box<str>, u32>,
+    /// The kinds that came, each ranked by its place here after [`FIRST_KIND`].
+    kinds: Vec<&'static str>,
 }
+
+/// Of too many entries on one value those of the lowest ranks are kept: removals and revocations above all, for what
+/// they take out would be in force again, then the allow-list.
+const REMOVAL: u8 = 0;
+const ALLOWED: u8 = 1;
+const FIRST_KIND: u8 = 2;
 
 /// What stands beside an offset while entries are sorted.
 #[derive(Clone, Copy)]
 struct Target {
+    rank: u8,
     offset: u64,
     class: u8,
     /// Only for the filter.
@@ -62,12 +73,13 @@ struct Target {
 
 impl Target {
     fn pack(self) -> u64 {
-        self.offset << 8 | u64::from(self.marker) << 7 | u64::from(self.class)
+        u64::from(self.rank) << 48 | self.offset << 8 | u64::from(self.marker) << 7 | u64::from(self.class)
     }
 
     fn unpack(packed: u64) -> Self {
-        let [low, ..] = packed.to_le_bytes();
-        Self { offset: packed >> 8, class: low & 0x7f, marker: low & 0x80 != 0 }
+        let [low, .., rank, _] = packed.to_le_bytes();
+        let offset = packed >> 8 & OFFSET_MAX;
+        Self { rank, offset, class: low & 0x7f, marker: low & 0x80 != 0 }
     }
 }
 
@@ -143,6 +155,8 @@ impl<O: Storage, S: Storage> Builder<O, S> {
             networks: <[RangeBuilder; 2]>::default(),
             parts: Vec::new(),
             parts_count: 0,
+            parts_alike: HashMap::new(),
+            kinds: Vec::new(),
         })
     }
 
@@ -169,6 +183,11 @@ impl<O: Storage, S: Storage> Builder<O, S> {
         {
             let reason = format!("more than {USER_AGENT_PARTS_MAX} parts of user agents");
             return self.hold(&reason, indicator);
+        }
+        if let LookFor::Pattern(Pattern::UserAgentPart(part)) = &indicator.look_for
+            && self.parts_alike.get(part.as_str()).is_some_and(|alike| *alike >= ENTRIES_PER_VALUE_MAX)
+        {
+            return self.hold(&crowded(), indicator);
         }
         match indicator.action {
             Action::Detect => *self.meta.kinds.entry(indicator.look_for.kind().to_owned()).or_default() += 1,
@@ -202,14 +221,16 @@ impl<O: Storage, S: Storage> Builder<O, S> {
         let context = self.context(Context::of(indicator))?;
         let offset = self.out.at;
         self.buffer.clear();
-        record::write_entry(&mut self.buffer, indicator, context, removed)?;
+        record::write_entry(&mut self.buffer, (offset, &self.hasher), indicator, (context, removed))?;
         self.out.write_all(&self.buffer)?;
         let look_for = &indicator.look_for;
         self.shape.note(look_for);
+        let rank = self.rank(indicator, removed);
         match look_for {
             LookFor::Addresses(Addresses::IpPort(endpoint)) => {
                 let address = LookFor::Observable(crate::Observable::Ip(endpoint.ip()));
-                self.sort_in(keys::key_of(&self.hasher, &address), offset, true)?;
+                let target = Target { rank, offset, class: 0, marker: true };
+                self.sort_in(keys::key_of(&self.hasher, &address), target)?;
             }
             LookFor::Addresses(Addresses::Network(network)) => {
                 let [v4, v6] = &mut self.networks;
@@ -217,6 +238,7 @@ impl<O: Storage, S: Storage> Builder<O, S> {
             }
             LookFor::Pattern(Pattern::UserAgentPart(part)) => {
                 self.parts_count += 1;
+                *self.parts_alike.entry(part.as_str().into()).or_default() += 1;
                 self.parts.extend_from_slice(&offset.to_le_bytes());
                 self.parts
                     .extend_from_slice(&u16::try_from(part.as_str().len()).unwrap_or_default().to_le_bytes());
@@ -224,15 +246,32 @@ impl<O: Storage, S: Storage> Builder<O, S> {
             }
             _ => {}
         }
-        self.sort_in(keys::key_of(&self.hasher, look_for), offset, false)
+        let target = Target { rank, offset, class: 0, marker: false };
+        self.sort_in(keys::key_of(&self.hasher, look_for), target)
+    }
+
+    fn rank(&mut self, indicator: &Indicator, removed: bool) -> u8 {
+        if removed {
+            return REMOVAL;
+        }
+        if indicator.action == Action::Allow {
+            return ALLOWED;
+        }
+        let kind = indicator.look_for.kind();
+        let at = self.kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
+            self.kinds.push(kind);
+            self.kinds.len() - 1
+        });
+        FIRST_KIND.saturating_add(u8::try_from(at).unwrap_or(u8::MAX))
     }
 
     fn put_revocation(&mut self, revocation: &Revocation, removed: bool) -> Result<(), IndexError> {
         let offset = self.out.at;
         self.buffer.clear();
-        record::write_revocation(&mut self.buffer, revocation, removed)?;
+        record::write_revocation(&mut self.buffer, (offset, &self.hasher), revocation, removed)?;
         self.out.write_all(&self.buffer)?;
-        self.sort_in(keys::key_of_revocation(&self.hasher, revocation), offset, false)
+        let target = Target { rank: REMOVAL, offset, class: 0, marker: false };
+        self.sort_in(keys::key_of_revocation(&self.hasher, revocation), target)
     }
 
     /// Where a context is stored.
@@ -242,7 +281,7 @@ impl<O: Storage, S: Storage> Builder<O, S> {
         }
         let offset = self.out.at;
         self.buffer.clear();
-        record::write_context(&mut self.buffer, &context)?;
+        record::write_context(&mut self.buffer, (offset, &self.hasher), &context)?;
         self.out.write_all(&self.buffer)?;
         if self.contexts.len() >= CONTEXTS_MAX {
             self.contexts.clear();
@@ -251,16 +290,16 @@ impl<O: Storage, S: Storage> Builder<O, S> {
         Ok(offset)
     }
 
-    fn sort_in(&mut self, (class, hash): Key, offset: u64, marker: bool) -> Result<(), IndexError> {
-        self.entries += u64::from(!marker);
-        if self.entries > LINES_MAX || offset > OFFSET_MAX {
+    fn sort_in(&mut self, (class, hash): Key, target: Target) -> Result<(), IndexError> {
+        self.entries += u64::from(!target.marker);
+        if self.entries > LINES_MAX || target.offset > OFFSET_MAX {
             return Err(IndexError::TooMany { limit: LINES_MAX });
         }
         let class = class as u8;
         if let Some(keys) = self.keys.get_mut(usize::from(class)) {
             *keys += 1;
         }
-        self.sorter.push((hash, Target { offset, class, marker }.pack()))
+        self.sorter.push((hash, Target { class, ..target }.pack()))
     }
 
     /// Arranges what was added; `set` is what the whole set, layers below included, comes to. Gives `out` back.
@@ -280,6 +319,7 @@ impl<O: Storage, S: Storage> Builder<O, S> {
             entries,
             networks,
             parts,
+            kinds,
             ..
         } = self;
         drop(contexts);
@@ -289,21 +329,23 @@ impl<O: Storage, S: Storage> Builder<O, S> {
         let from = out.at;
         let mut filters = keys.map(Filter::for_keys);
         let homes = pages::pages_for(entries);
-        let mut table =
-            Table { out: &mut out, writer: PageWriter::new(homes), last: None, alike: 0, crowded: 0 };
+        let mut table = Table {
+            out: &mut out,
+            writer: PageWriter::new(homes, hasher.clone()),
+            last: None,
+            alike: 0,
+            crowded: BTreeMap::new(),
+        };
         sorter.finish(|(hash, packed)| {
             let target = Target::unpack(packed);
             if let Some(filter) = filters.get_mut(usize::from(target.class)) {
                 filter.insert(hash, hasher.more(hash));
             }
-            if target.marker { Ok(()) } else { table.put(hash, target.offset) }
+            if target.marker { Ok(()) } else { table.put(hash, target) }
         })?;
         let crowded = table.crowded;
         let (all, reach) = table.writer.finish(table.out)?;
-        if crowded > 0 {
-            let reason = format!("more than {ENTRIES_PER_VALUE_MAX} indicators on one value");
-            meta.held.entry(reason).or_default().count += crowded;
-        }
+        meta.take_out(&crowded, &kinds);
         let mut write_filter =
             |filter: &Filter| Section::write(&mut out, filter.blocks(), |into| filter.write(into));
         let filters = filters.iter().map(&mut write_filter).collect::<io::Result<Vec<Section>>>()?;
@@ -342,19 +384,41 @@ struct Table<'a, O> {
     last: Option<u64>,
     /// How many entries with the last hash came.
     alike: u32,
-    /// Entries beyond [`ENTRIES_PER_VALUE_MAX`].
-    crowded: u64,
+    /// Entries beyond [`ENTRIES_PER_VALUE_MAX`], by their rank.
+    crowded: BTreeMap<u8, u64>,
 }
 
 impl<O: Storage> Table<'_, O> {
-    fn put(&mut self, hash: u64, offset: u64) -> Result<(), IndexError> {
+    fn put(&mut self, hash: u64, target: Target) -> Result<(), IndexError> {
         self.alike = if self.last == Some(hash) { self.alike + 1 } else { 1 };
         self.last = Some(hash);
         if self.alike > ENTRIES_PER_VALUE_MAX {
-            self.crowded += 1;
+            *self.crowded.entry(target.rank).or_default() += 1;
             return Ok(());
         }
-        self.writer.push(hash, offset, &mut *self.out)
+        self.writer.push(hash, target.offset, &mut *self.out)
+    }
+}
+
+/// Why an indicator is held back that many others on the same value came before.
+fn crowded() -> String {
+    format!("more than {ENTRIES_PER_VALUE_MAX} indicators on one value")
+}
+
+impl Meta {
+    /// Counts entries as held back that were counted as looked for.
+    fn take_out(&mut self, entries: &BTreeMap<u8, u64>, kinds: &[&str]) {
+        for (rank, count) in entries {
+            self.held.entry(crowded()).or_default().count += count;
+            match rank.checked_sub(FIRST_KIND).and_then(|at| kinds.get(usize::from(at))) {
+                Some(kind) => {
+                    if let Some(all) = self.kinds.get_mut(*kind) {
+                        *all = all.saturating_sub(*count);
+                    }
+                }
+                None => self.allowed = self.allowed.saturating_sub(*count),
+            }
+        }
     }
 }
 

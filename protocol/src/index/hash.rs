@@ -110,6 +110,15 @@ impl Hasher {
         }
     }
 
+    /// The checksum of bytes that stand at a place: parts that change places, or come from another index, are noticed.
+    pub fn checksum(&self, place: u64, bytes: &[u8]) -> u32 {
+        let [a, b, c, d, ..] = self.start.to_le_bytes();
+        let mut sum = crc32fast::Hasher::new_with_initial(u32::from_le_bytes([a, b, c, d]));
+        sum.update(&place.to_le_bytes());
+        sum.update(bytes);
+        sum.finalize()
+    }
+
     /// More bits for a hash.
     #[inline]
     pub fn more(&self, hash: u64) -> u64 {

@@ -79,6 +79,14 @@ impl Shape {
         }
     }
 
+    /// Whether it can have been noted: each length once, and none beyond an address.
+    pub fn is_possible(&self) -> bool {
+        let in_order = |lengths: &[u8], most| {
+            lengths.is_sorted_by(|one, next| one < next) && lengths.last().is_none_or(|last| *last <= most)
+        };
+        in_order(&self.lengths_v4, 32) && in_order(&self.lengths_v6, 128)
+    }
+
     /// Calls with every key under which an indicator on a value may be stored, except that of networks.
     pub fn each_key(&self, hasher: &Hasher, value: Value<'_>, mut each: impl FnMut(Key)) {
         match value {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::filter::BLOCK_BYTES;
 use super::keys::{CLASSES, Shape};
 use super::pages::{PAGE_BYTES, Pages};
-use super::{INDEX_FORMAT, IndexError, Meta, ReadAt};
+use super::{INDEX_FORMAT, IndexError, Meta, ReadAt, USER_AGENT_PARTS_MAX};
 
 /// What a file begins with, the format's number after it.
 const MAGIC: [u8; 12] = *b"vedetta idx\n";
@@ -17,6 +17,8 @@ const MAGIC: [u8; 12] = *b"vedetta idx\n";
 pub const FORMAT_BYTES: usize = MAGIC.len() + 4;
 /// Place, length and checksum of the layout.
 const FOOTER_BYTES: usize = 16;
+/// The parts of user agents, each with offset and length before it, and room for removed ones.
+const PARTS_BYTES_MAX: u64 = 2 * USER_AGENT_PARTS_MAX * (10 + 256);
 /// The largest layout: shape, counts and examples of what was held back.
 const LAYOUT_BYTES_MAX: usize = 1 << 20;
 
@@ -101,10 +103,9 @@ impl Section {
         if sum.finalize() == self.checksum { Ok(read) } else { Err(damaged()) }
     }
 
-    /// Whether it lies within so many bytes when an element has this many.
-    fn fits(self, element_bytes: usize, end: u64) -> bool {
-        let bytes = self.count.checked_mul(element_bytes as u64);
-        bytes.and_then(|bytes| bytes.checked_add(self.from)).is_some_and(|after| after <= end)
+    /// Where it ends when an element has so many bytes.
+    fn after(self, element_bytes: usize) -> Option<u64> {
+        self.count.checked_mul(element_bytes as u64)?.checked_add(self.from)
     }
 }
 
@@ -167,14 +168,19 @@ impl Layout {
     fn fits(&self, end: u64) -> bool {
         let pages = Section { from: self.pages.from, count: self.pages.all, checksum: 0 };
         let [v4, v6] = self.networks;
-        self.records.start <= self.records.end
-            && self.records.end <= self.pages.from
+        let filters = self.filters.iter().map(|filter| (*filter, BLOCK_BYTES));
+        let sections = [(pages, PAGE_BYTES)].into_iter().chain(filters);
+        let mut sections = sections.chain([(v4, 16), (v6, 16), (self.parts, 1)]);
+        // One after the other: what is read of them when it is opened is not more than the file has.
+        let after = sections.try_fold(self.records.end, |from, (section, element_bytes)| {
+            if section.from < from { None } else { section.after(element_bytes) }
+        });
+        self.records.start >= FORMAT_BYTES as u64
+            && self.records.start <= self.records.end
             && self.pages.homes <= self.pages.all
-            && pages.fits(PAGE_BYTES, end)
             && self.filters.len() == CLASSES
-            && self.filters.iter().all(|filter| filter.fits(BLOCK_BYTES, end))
-            && v4.fits(16, end)
-            && v6.fits(16, end)
-            && self.parts.fits(1, end)
+            && self.parts.count <= PARTS_BYTES_MAX
+            && after.is_some_and(|after| after <= end)
+            && self.shape.is_possible()
     }
 }

@@ -90,7 +90,7 @@ impl Index {
         let mut contexts = ContextCache { index: self, last: None };
         std::iter::from_fn(move || {
             while at < self.records.end {
-                let read = record::read(&self.store, at, self.records.end);
+                let read = record::read(&self.store, (at, &self.hasher), self.records.end);
                 let next = read.and_then(|(record, next)| Ok((contexts.stored(record)?, next)));
                 match next {
                     Ok((stored, next)) => {
@@ -210,7 +210,7 @@ impl Index {
 
     fn offsets_of(&self, key: Key, offsets: &mut Vec<u64>) -> Result<(), IndexError> {
         if self.passes(key) {
-            self.pages.look_up(&self.store, key.1, |offset| offsets.push(offset))?;
+            self.pages.look_up((&self.store, &self.hasher), key.1, |offset| offsets.push(offset))?;
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Index {
         if !self.records.contains(&offset) {
             return Err(IndexError::damaged("an entry"));
         }
-        Ok(record::read(&self.store, offset, self.records.end)?.0)
+        Ok(record::read(&self.store, (offset, &self.hasher), self.records.end)?.0)
     }
 
     /// What an entry has in common with others.
@@ -282,7 +282,9 @@ impl Parts {
 
     /// Where the records of the parts in a user agent are.
     fn on(&self, agent: &str) -> Vec<u64> {
+        let mut new = vec![true; self.offsets.len()];
         let found = self.automaton.find_overlapping_iter(agent).map(|found| found.pattern().as_usize());
-        found.filter_map(|at| self.offsets.get(at).copied()).collect()
+        let first = |at: &usize| new.get_mut(*at).is_some_and(std::mem::take);
+        found.filter(first).filter_map(|at| self.offsets.get(at).copied()).collect()
     }
 }

@@ -39,7 +39,7 @@ pub enum OverlayError {
     /// It is for another set than the one in force.
     #[error("the delta does not fit the set in force; the full bundle is needed")]
     Base,
-    /// It takes out what is not there, or comes to another set than it says.
+    /// It takes out what is not there, adds what is there, or comes to another set than it says.
     #[error("the delta does not come to the set that it names; the full bundle is needed")]
     Set,
     /// More changes than are kept above a base.
@@ -97,8 +97,7 @@ impl Overlay {
         }
         // A line that changes goes and comes, in either order.
         for line in added {
-            let key = identity(&line);
-            self.changes.entry(key).or_default().added = Some(line);
+            self.add(&base, line)?;
         }
         if self.set == wanted { Ok(()) } else { Err(OverlayError::Set) }
     }
@@ -120,6 +119,15 @@ impl Overlay {
             return Err(OverlayError::Set);
         }
         change.removed = Some(line);
+        Ok(())
+    }
+
+    fn add(&mut self, base: &Layers, line: Line) -> Result<(), OverlayError> {
+        let change = self.changes.entry(identity(&line)).or_default();
+        if change.added.is_some() || (change.removed.is_none() && base.holds(&line)?) {
+            return Err(OverlayError::Set);
+        }
+        change.added = Some(line);
         Ok(())
     }
 

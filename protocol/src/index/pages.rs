@@ -5,6 +5,7 @@ use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
+use super::hash::Hasher;
 use super::{IndexError, ReadAt};
 
 /// Bytes of a page, as of a page of memory.
@@ -41,6 +42,7 @@ fn fingerprint(hash: u64) -> [u8; 4] {
 
 /// Writes pages from entries that come sorted by their hash.
 pub struct PageWriter {
+    hasher: Hasher,
     pages: u64,
     at: u64,
     reach: u64,
@@ -49,8 +51,8 @@ pub struct PageWriter {
 
 impl PageWriter {
     /// For a table of so many home pages.
-    pub fn new(pages: u64) -> Self {
-        Self { pages, at: 0, reach: 1, waiting: Vec::with_capacity(PAGE_ENTRIES) }
+    pub fn new(pages: u64, hasher: Hasher) -> Self {
+        Self { hasher, pages, at: 0, reach: 1, waiting: Vec::with_capacity(PAGE_ENTRIES) }
     }
 
     /// Takes an entry.
@@ -87,7 +89,7 @@ impl PageWriter {
             page.extend_from_slice(offset.to_le_bytes().get(..OFFSET_BYTES).unwrap_or_default());
         }
         page.resize(PAGE_BYTES, 0);
-        let checksum = crc32fast::hash(page.get(4..).unwrap_or_default());
+        let checksum = self.hasher.checksum(self.at, page.get(4..).unwrap_or_default());
         if let Some(place) = page.first_chunk_mut() {
             *place = checksum.to_le_bytes();
         }
@@ -115,7 +117,7 @@ impl Pages {
     /// Calls with the offset of each entry whose hash is probably this one.
     pub fn look_up(
         &self,
-        store: &dyn ReadAt,
+        (store, hasher): (&dyn ReadAt, &Hasher),
         hash: u64,
         mut each: impl FnMut(u64),
     ) -> Result<(), IndexError> {
@@ -127,7 +129,7 @@ impl Pages {
         let mut page = [0; PAGE_BYTES];
         for number in first..self.all.min(first.saturating_add(self.reach)) {
             store.read_at(self.from + number * PAGE_BYTES as u64, &mut page)?;
-            let page = Page::check(&page)?;
+            let page = Page::check(&page, (number, hasher))?;
             page.offsets_of(fingerprint).for_each(&mut each);
             if page.flags & CONTINUES == 0 {
                 break;
@@ -145,10 +147,10 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn check(page: &'a [u8; PAGE_BYTES]) -> Result<Self, IndexError> {
+    fn check(page: &'a [u8; PAGE_BYTES], (number, hasher): (u64, &Hasher)) -> Result<Self, IndexError> {
         let damaged = || IndexError::damaged("a page");
         let (checksum, rest) = page.split_first_chunk::<4>().ok_or_else(damaged)?;
-        if crc32fast::hash(rest) != u32::from_le_bytes(*checksum) {
+        if hasher.checksum(number, rest) != u32::from_le_bytes(*checksum) {
             return Err(damaged());
         }
         let (count, rest) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
@@ -174,10 +176,14 @@ impl<'a> Page<'a> {
 mod tests {
     use super::*;
 
+    fn hasher() -> Hasher {
+        Hasher::new(&[3; 32])
+    }
+
     fn written(hashes: &[u64]) -> (Vec<u8>, Pages) {
         let mut bytes = Vec::new();
         let homes = pages_for(hashes.len() as u64);
-        let mut writer = PageWriter::new(homes);
+        let mut writer = PageWriter::new(homes, hasher());
         for (at, hash) in hashes.iter().enumerate() {
             writer.push(*hash, at as u64 + 1, &mut bytes).unwrap();
         }
@@ -188,7 +194,7 @@ mod tests {
 
     fn offsets(bytes: &Vec<u8>, pages: &Pages, hash: u64) -> Vec<u64> {
         let mut found = Vec::new();
-        pages.look_up(bytes, hash, |offset| found.push(offset)).unwrap();
+        pages.look_up((bytes, &hasher()), hash, |offset| found.push(offset)).unwrap();
         found
     }
 
@@ -217,7 +223,7 @@ mod tests {
         let (mut bytes, pages) = written(&[5, 6, 7]);
         for at in 0..bytes.len() {
             bytes[at] ^= 1;
-            assert!(pages.look_up(&bytes, 6, |_| ()).is_err(), "byte {at}");
+            assert!(pages.look_up((&bytes, &hasher()), 6, |_| ()).is_err(), "byte {at}");
             bytes[at] ^= 1;
         }
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::hash::Hasher;
 use super::{IndexError, ReadAt};
 use crate::bundle::Revocation;
 use crate::indicator::{Action, Addresses, Indicator, LookFor, Pattern, Severity, Tlp};
@@ -151,15 +152,18 @@ pub enum Record {
     Context(Context),
 }
 
+/// Where a record begins, and what its checksum is made with.
+pub type Place<'a> = (u64, &'a Hasher);
+
 /// Puts length and checksum in front of a record that was written into `into` from `start` on, where
 /// [`FRAME_BYTES`] were left free.
-fn close(into: &mut [u8], start: usize) -> Result<(), IndexError> {
+fn close(into: &mut [u8], start: usize, (at, hasher): Place<'_>) -> Result<(), IndexError> {
     let (frame, payload) = into
         .get_mut(start..)
         .and_then(|all| all.split_first_chunk_mut::<FRAME_BYTES>())
         .ok_or(IndexError::LineTooLong)?;
     let [a, b] = u16::try_from(payload.len()).map_err(|_| IndexError::LineTooLong)?.to_le_bytes();
-    let [c, d, e, f] = crc32fast::hash(payload).to_le_bytes();
+    let [c, d, e, f] = hasher.checksum(at, payload).to_le_bytes();
     *frame = [a, b, c, d, e, f];
     Ok(())
 }
@@ -174,9 +178,9 @@ fn text(into: &mut Vec<u8>, text: &str) -> Result<(), IndexError> {
 /// Writes the record of an indicator.
 pub fn write_entry(
     into: &mut Vec<u8>,
+    place: Place<'_>,
     indicator: &Indicator,
-    context: u64,
-    removed: bool,
+    (context, removed): (u64, bool),
 ) -> Result<(), IndexError> {
     let start = into.len();
     into.extend_from_slice(&[0; FRAME_BYTES + 2]);
@@ -199,11 +203,11 @@ pub fn write_entry(
         into.extend_from_slice(&time.as_micros().to_le_bytes());
     }
     into.extend_from_slice(&context.to_le_bytes());
-    if let Some([place, beside]) = into.get_mut(start + FRAME_BYTES..).and_then(|rest| rest.first_chunk_mut())
+    if let Some([first, beside]) = into.get_mut(start + FRAME_BYTES..).and_then(|rest| rest.first_chunk_mut())
     {
-        (*place, *beside) = (form as u8, flags);
+        (*first, *beside) = (form as u8, flags);
     }
-    close(into, start)
+    close(into, start, place)
 }
 
 fn write_value(into: &mut Vec<u8>, look_for: &LookFor) -> Result<Form, IndexError> {
@@ -278,6 +282,7 @@ fn uuid_text(uuid: &[u8; 16]) -> String {
 /// Writes the record of a revocation.
 pub fn write_revocation(
     into: &mut Vec<u8>,
+    place: Place<'_>,
     revocation: &Revocation,
     removed: bool,
 ) -> Result<(), IndexError> {
@@ -289,25 +294,25 @@ pub fn write_revocation(
     };
     into.extend_from_slice(&[form as u8, if removed { REMOVED } else { 0 }]);
     text(into, value)?;
-    close(into, start)
+    close(into, start, place)
 }
 
 /// Writes the record of a context.
-pub fn write_context(into: &mut Vec<u8>, context: &Context) -> Result<(), IndexError> {
+pub fn write_context(into: &mut Vec<u8>, place: Place<'_>, context: &Context) -> Result<(), IndexError> {
     let start = into.len();
     into.extend_from_slice(&[0; FRAME_BYTES]);
-    let place = |found: Option<usize>| found.and_then(|at| u8::try_from(at).ok()).unwrap_or_default();
-    let severity = place(Severity::ALL.iter().position(|severity| *severity == context.severity));
-    let tlp = place(Tlp::ALL.iter().position(|tlp| *tlp == context.tlp));
+    let number = |found: Option<usize>| found.and_then(|at| u8::try_from(at).ok()).unwrap_or_default();
+    let severity = number(Severity::ALL.iter().position(|severity| *severity == context.severity));
+    let tlp = number(Tlp::ALL.iter().position(|tlp| *tlp == context.tlp));
     into.extend_from_slice(&[Form::Context as u8, severity, tlp, context.confidence]);
     for value in [&context.threat, &context.alert, &context.source] {
         text(into, value)?;
     }
-    close(into, start)
+    close(into, start, place)
 }
 
 /// Reads the record at an offset, and gives where the next one begins. Nothing is read at or after `end`.
-pub fn read(store: &dyn ReadAt, offset: u64, end: u64) -> Result<(Record, u64), IndexError> {
+pub fn read(store: &dyn ReadAt, (offset, hasher): Place<'_>, end: u64) -> Result<(Record, u64), IndexError> {
     let damaged = || IndexError::damaged("a record");
     let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut first = [0; FIRST_READ_BYTES];
@@ -328,7 +333,7 @@ pub fn read(store: &dyn ReadAt, offset: u64, end: u64) -> Result<(Record, u64), 
             &long
         }
     };
-    if crc32fast::hash(payload) != u32::from_le_bytes(checksum) {
+    if hasher.checksum(offset, payload) != u32::from_le_bytes(checksum) {
         return Err(damaged());
     }
     let record = Reader(payload).record().ok_or_else(damaged)?;

@@ -8,7 +8,7 @@ use protocol::indicator::{Addresses, Pattern};
 use protocol::{Action, Indicator, LookFor, Observable, Timestamp};
 
 /// How closely an indicator fits: the larger, the closer. Bits of an address, labels of a name, segments of a URL,
-/// bytes of a user agent; then whether it names the value itself.
+/// bytes of a user agent; a value itself before every pattern, and among patterns one without stars first.
 pub type Closeness = (usize, bool);
 
 /// Larger than any pattern can come to.
@@ -83,15 +83,15 @@ pub fn closeness(look_for: &LookFor, seen: &Observable, port: Option<u16>) -> Op
             (bits_alike(network.addr(), *address)? >= length).then_some((length, false))
         }
         (LookFor::Observable(Observable::Ip(one)), Observable::Ip(other)) => {
-            (one == other).then_some((if one.is_ipv4() { 32 } else { 128 }, true))
+            (one == other).then_some((ITSELF, false))
         }
-        (LookFor::Observable(Observable::Domain(above)), Observable::Domain(name)) => {
-            let (above, name) = (above.as_str(), name.as_str());
-            (is_at_or_below(name, above)).then(|| (above.split('.').count(), true))
+        (LookFor::Observable(Observable::Domain(above)), Observable::Domain(_) | Observable::Email(_)) => {
+            let above = above.as_str();
+            is_at_or_below(name_in(seen)?, above).then(|| (above.split('.').count(), true))
         }
-        (LookFor::Pattern(Pattern::Wildcard(pattern)), Observable::Domain(name)) => {
+        (LookFor::Pattern(Pattern::Wildcard(pattern)), Observable::Domain(_) | Observable::Email(_)) => {
             let patterns: Vec<&str> = pattern.as_str().split('.').collect();
-            let labels: Vec<&str> = name.as_str().split('.').collect();
+            let labels: Vec<&str> = name_in(seen)?.split('.').collect();
             let labels = labels.get(labels.len().checked_sub(patterns.len())?..)?;
             let all = labels.iter().zip(&patterns).all(|(label, pattern)| glob(pattern, label));
             all.then_some((patterns.len(), false))
@@ -106,15 +106,24 @@ pub fn closeness(look_for: &LookFor, seen: &Observable, port: Option<u16>) -> Op
             let wanted: Vec<&str> = prefix.as_str().split('/').collect();
             (segments.get(..wanted.len()) == Some(&wanted[..])).then_some((wanted.len(), false))
         }
-        (LookFor::Pattern(Pattern::EmailDomain(domain)), Observable::Email(email)) => {
-            let (_, at) = email.as_str().rsplit_once('@')?;
-            is_at_or_below(at, domain.as_str()).then(|| (domain.as_str().split('.').count(), false))
+        (LookFor::Pattern(Pattern::EmailDomain(domain)), Observable::Email(_)) => {
+            let domain = domain.as_str();
+            is_at_or_below(name_in(seen)?, domain).then(|| (domain.split('.').count(), true))
         }
         (LookFor::Pattern(Pattern::UserAgentPart(part)), Observable::UserAgent(agent)) => {
             let agent = agent.as_str().to_ascii_lowercase();
             agent.contains(part.as_str()).then_some((part.as_str().len(), false))
         }
         (LookFor::Observable(one), other) => (one == other).then_some((ITSELF, true)),
+        _ => None,
+    }
+}
+
+/// The name, or that of an e-mail address.
+fn name_in(seen: &Observable) -> Option<&str> {
+    match seen {
+        Observable::Domain(name) => Some(name.as_str()),
+        Observable::Email(email) => email.as_str().rsplit_once('@').map(|(_, name)| name),
         _ => None,
     }
 }
