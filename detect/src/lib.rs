@@ -19,6 +19,8 @@ mod home;
 mod hostile_tests;
 mod http;
 #[cfg(test)]
+mod indicator_tests;
+#[cfg(test)]
 mod lifetime_tests;
 mod line;
 mod lines;
@@ -30,6 +32,8 @@ mod nat;
 mod normal;
 mod opening;
 mod openvpn;
+#[cfg(test)]
+mod oracle_tests;
 mod quic;
 mod rdp;
 mod reader;

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use protocol::bundle::{Line, Revocation, SetHash};
-use protocol::index::{Builder, Index, Layers, Plan, Sanity, Standing, Value};
+use protocol::index::{Builder, Index, Layers, Matches, Plan, Sanity, Standing, Value};
 use protocol::{Action, Observable, Serial, Timestamp};
 
 use super::made;
@@ -100,17 +100,20 @@ pub fn check(
     let expected = model::expected(lines, seen, port, at);
     let found =
         with_value(seen, port, |value| layers.look_up(value, at)).map_err(|error| error.to_string())?;
-    let ids = found.indicators.iter().map(|found| found.id.to_string()).collect();
-    let found =
-        Expected { counting: in_order(ids, &expected), silenced: found.silenced, revoked: found.revoked };
-    if found != expected {
-        return Err(format!("found {found:?}, expected {expected:?}"));
-    }
+    compare(&found, &expected)?;
     let something = !expected.counting.is_empty() || expected.silenced + expected.revoked > 0;
     if something && !with_value(seen, port, |value| layers.may_hold(value)) {
         return Err("the filter says no".into());
     }
     Ok(())
+}
+
+/// Compares what was found with what the oracle says.
+pub fn compare(found: &Matches, expected: &Expected) -> Result<(), String> {
+    let ids = found.indicators.iter().map(|found| found.id.to_string()).collect();
+    let (silenced, revoked) = (found.silenced, found.revoked);
+    let found = Expected { counting: in_order(ids, expected), silenced, revoked };
+    if found == *expected { Ok(()) } else { Err(format!("found {found:?}, expected {expected:?}")) }
 }
 
 /// What was found, in the oracle's order where both call it equally close.
