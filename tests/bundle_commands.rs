@@ -459,6 +459,45 @@ fn root_imports_for_an_agent_that_can_read_neither_stick_nor_folders_of_root() -
     Ok(())
 }
 
+#[test]
+fn a_full_disk_is_said_and_changes_nothing() -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "mounting a small disk needs root (tests/run.sh sees to it)");
+    let home = tempfile::tempdir()?;
+    let (gateway, desk) =
+        (Gateway::new(&home.path().join("gateway"))?, Desk::new(&home.path().join("desk"))?);
+    let _disk = SmallDisk::mount(&gateway.path("state"))?;
+    gateway.enrol(&desk)?;
+    desk.sign(1, indicators(), revocations())?;
+    gateway.import(&desk.repository(), None)?.good(&["bundle 1 of cosc-esempio"])?;
+    desk.sign(2, indicators(), Vec::new())?;
+    let filler = gateway.path("state/filler");
+    let mut file = fs::File::create(&filler)?;
+    while file.write_all(&[0; 4096]).is_ok() {}
+    gateway.import(&desk.repository(), None)?.refused(&["No space left", "free some space", "state"])?;
+    let said = gateway.bundle(&["check", "evil.example"])?;
+    ensure!(said.code == Some(0), "{said:?}");
+    drop(file); // an open file keeps its space
+    fs::remove_file(filler)?;
+    gateway.import(&desk.repository(), None)?.good(&["bundle 2 of cosc-esempio"])?;
+    Ok(())
+}
+
+/// A small file system in memory, unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &Path) -> Result<Self> {
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(path))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).output();
+    }
+}
+
 const NOBODY: &str = "65534";
 
 fn set_mode(path: &Path, mode: u32) -> Result<()> {

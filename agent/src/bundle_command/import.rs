@@ -52,8 +52,17 @@ pub fn run(arguments: &ImportArguments) -> anyhow::Result<ExitCode> {
     };
     bar.0.finish_and_clear();
     let name = arguments.folder.display();
+    let imported = imported.map_err(|error| with_advice(error, &config.state_dir));
     println!("{}", sentence(&imported.with_context(|| format!("{name} is not imported"))?));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds what a person does about a full disk; a running agent tells its trouble in words alone.
+fn with_advice(error: anyhow::Error, state_dir: &Path) -> anyhow::Error {
+    if !format!("{error:#}").contains(nix::errno::Errno::ENOSPC.desc()) {
+        return error;
+    }
+    error.context(format!("free some space in {} and import again", state_dir.display()))
 }
 
 /// Whether an agent is there.
@@ -193,6 +202,9 @@ impl Bar {
     }
 
     fn building(&self, building: &Building) {
+        if building.total == 0 {
+            return; // the bundle's header is not read yet
+        }
         if self.0.length() != Some(building.total) || self.0.position() > building.done {
             self.style(BUILDING);
             self.0.reset();
