@@ -37,7 +37,9 @@ pub fn public_suffix(name: &str) -> Option<&str> {
 /// Whether the names below a name in normal form belong to many different people: it is a public suffix, or each
 /// name one label below it is.
 pub fn is_shared(name: &str) -> bool {
-    public_suffix(name) == Some(name) || each_below_is_public_suffix(name)
+    let rule = rule(name);
+    let by_parent = || name.split_once('.').is_some_and(|(_, parent)| each_below_is_public_suffix(parent));
+    rule.itself || rule.each_below || (!rule.exception && by_parent())
 }
 
 /// Whether each name one label below a name in normal form is a public suffix, as for `compute.amazonaws.com`.
