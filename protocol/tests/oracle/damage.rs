@@ -11,6 +11,7 @@ use protocol::index::{Index, Layers, Plan, ReadAt};
 use protocol::{Observable, Timestamp};
 
 use super::index::{built, check, plan, set_of, with_value};
+use super::model::closeness;
 use super::random::Random;
 use super::{made, spelled};
 
@@ -181,4 +182,78 @@ fn a_disk_that_fails_later_gives_errors_and_no_answers() {
         assert!(errors > 0, "nothing was read");
         assert!(layers.stored().unwrap().any(|stored| stored.is_err()));
     }
+}
+
+/// Replaces one number of a layout after the other, so that only comparisons with bounds stand in the way.
+fn forged(value: &serde_json::Value, with: &mut dyn FnMut(serde_json::Value)) {
+    use serde_json::Value;
+    match value {
+        Value::Number(number) => {
+            let number = number.as_u64().unwrap_or_default();
+            let near = [number.wrapping_add(1), number.wrapping_sub(1), number.wrapping_mul(2), number / 2];
+            let far = [0, 255, 4095, 1 << 20, 1 << 32, 1 << 40, u64::MAX / 64, u64::MAX - 4095, u64::MAX];
+            near.into_iter().chain(far).for_each(|number| with(number.into()));
+        }
+        Value::Array(all) => {
+            for (at, one) in all.iter().enumerate() {
+                forged(one, &mut |changed| {
+                    let mut all = all.clone();
+                    all[at] = changed;
+                    with(Value::Array(all));
+                });
+            }
+            let twice = [&all[..], all].concat();
+            [Vec::new(), twice].into_iter().for_each(|all| with(Value::Array(all)));
+        }
+        Value::Object(all) => {
+            for (key, one) in all {
+                forged(one, &mut |changed| {
+                    let mut all = all.clone();
+                    all.insert(key.clone(), changed);
+                    with(Value::Object(all));
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_layout_that_lies_with_the_right_checksum_is_refused_or_gives_no_false_hit() {
+    let whole = Whole::new(8, 100);
+    let (body, footer) = whole.bytes.split_at(whole.bytes.len() - 16);
+    let from = usize::try_from(u64::from_le_bytes(footer[..8].try_into().unwrap())).unwrap();
+    let layout: serde_json::Value = serde_json::from_slice(&body[from..]).unwrap();
+    let (mut lies, mut opened_lies) = (0, 0);
+    forged(&layout, &mut |lie| {
+        lies += 1;
+        let json = serde_json::to_vec(&lie).unwrap();
+        let mut bytes = [&body[..from], &json, &footer[..8]].concat();
+        bytes.extend(u32::try_from(json.len()).unwrap().to_le_bytes());
+        bytes.extend(crc32fast::hash(&json).to_le_bytes());
+        opened_lies += usize::from(check_lie(&whole, bytes));
+    });
+    assert!(lies > 300 && opened_lies > 0, "{opened_lies} of {lies} opened");
+}
+
+/// What a forged index says of a value is a line of the set that covers it, or an error.
+fn check_lie(whole: &Whole, bytes: Vec<u8>) -> bool {
+    let (mut opened, at) = (None, Timestamp::from_seconds(1_700_000_000, 0));
+    let length = bytes.len() as u64;
+    let used = allocation_counter::measure(|| opened = Index::open(Box::new(bytes)).ok());
+    assert!(used.bytes_max <= 2 * length + OPEN_BYTES_MAX, "{used:?}");
+    let Some(layers) = opened.and_then(|index| Layers::new(Arc::new(index), None).ok()) else { return false };
+    for (seen, port) in &whole.values {
+        let used = allocation_counter::measure(|| {
+            let Ok(judged) = with_value(seen, *port, |value| layers.judge(value, at)) else { return };
+            for one in judged {
+                assert!(closeness(&one.indicator.look_for, seen, *port).is_some(), "{one:?} on {seen:?}");
+                assert!(whole.lines.contains(&Line::Indicator(one.indicator)));
+            }
+        });
+        assert!(used.bytes_max <= OPEN_BYTES_MAX, "{used:?}");
+    }
+    let stored = layers.stored().map(|stored| stored.take_while(Result::is_ok).count()).unwrap_or_default();
+    assert!(stored <= whole.lines.len());
+    true
 }
