@@ -98,6 +98,7 @@ corpora! {
     list_lines,
     normal_forms,
     patterns,
+    index_files,
     bundles,
     deltas,
     messages,

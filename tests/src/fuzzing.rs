@@ -12,6 +12,7 @@ mod conversations;
 mod datagrams;
 mod frames;
 mod hello;
+mod indexes;
 mod input;
 #[allow(dead_code, reason = "patterns are compared one by one")]
 #[path = "../../protocol/tests/oracle/model.rs"]
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     ("list_lines", texts::list_lines),
     ("normal_forms", texts::normal_forms),
     ("patterns", patterns::patterns),
+    ("index_files", indexes::index_files),
     ("bundles", records::bundles),
     ("deltas", records::deltas),
     ("messages", records::messages),

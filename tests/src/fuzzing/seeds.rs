@@ -29,6 +29,9 @@ pub fn seeds(target: &str) -> Vec<Named> {
         "list_lines" => list_lines(),
         "normal_forms" => normal_forms(),
         "patterns" => patterns(),
+        "index_files" => [("as_it_is", false), ("put_right", true)]
+            .map(|(name, repair)| named(name, super::indexes::seed(repair)))
+            .into(),
         "bundles" => bundles(),
         "deltas" => deltas(),
         "messages" => messages(),
