@@ -5,6 +5,7 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a target panics when it finds something, and its own packets are as long as it made them"
 )]
 
@@ -14,7 +15,7 @@ mod frames;
 mod hello;
 mod indexes;
 mod input;
-#[allow(dead_code, reason = "patterns are compared one by one")]
+#[allow(dead_code, reason = "indicators are compared one by one")]
 #[path = "../../protocol/tests/oracle/model.rs"]
 mod model;
 mod mutation;
