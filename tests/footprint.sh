@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Prints the size of the release agent and its resident memory when idle with 10,000 indicators in force,
-# and fails above the limits. A real collector and a real signed bundle on loopback; needs root to capture.
+# Prints the size of the release agent and its resident memory when idle with 10,000 indicators in force, and what
+# building the index takes and how long a start with it; fails above the limits. A real collector and a real signed
+# bundle on loopback; needs root to capture.
+#
+#   VEDETTA_INDICATORS=1000000 tests/footprint.sh      another number of indicators, invented by vedetta-lab
 set -euo pipefail
 
 BINARY_BYTES_MAX=$((12 * 1000 * 1000))
+INDICATORS=${VEDETTA_INDICATORS:-10000}
 RESIDENT_KIB_MAX=$((24 * 1024))
-INDICATORS=10000
+if [ "$INDICATORS" -gt 1000000 ]; then RESIDENT_KIB_MAX=$((48 * 1024)); fi
+BUILD_KIB_MAX=$((128 * 1024))
+START_MILLISECONDS_MAX=200
 
 cd "$(dirname "$0")/.."
 bin=${VEDETTA_BIN_DIR:-target/release}
@@ -55,10 +61,6 @@ files = ["$folder/town.log"]
 TOML
 touch "$folder/town.log"
 echo "una frase abbastanza lunga" >"$folder/password"
-for ((i = 0; i < INDICATORS / 2; i++)); do
-    echo "n$i.misura.example"
-    echo "2001:db8::$(printf '%x' "$i")"
-done >"$folder/values.txt"
 
 collector() { "$bin/vedetta-collector" "$@" --config "$folder/collector.toml"; }
 agent() { "$bin/vedetta-agent" "$@" --config "$folder/agent.toml"; }
@@ -68,7 +70,7 @@ agent() { "$bin/vedetta-agent" "$@" --config "$folder/agent.toml"; }
         --cosc-root "$folder/keys/1.root.json"
     "$bin/vedetta-cosc" request --name cosc-esempio --out "$folder/desk"
     collector admit-desk "$folder/desk/desk.req.pem" --name cosc-esempio >"$folder/desk/chain.pem"
-    "$bin/vedetta-cosc" bundle --issuer cosc-esempio --serial 1 --out "$folder/b.zst" "$folder/values.txt"
+    "$bin/vedetta-lab" bundle --indicators "$INDICATORS" --serial 1 --out "$folder/b.zst"
     "$bin/vedetta-cosc" sign --keys "$folder/keys" --repository "$folder/repository" "$folder/b.zst"
 } >"$folder/set-up.log" 2>&1 || { cat "$folder/set-up.log" >&2; exit 1; }
 "$bin/vedetta-collector" run --config "$folder/collector.toml" >"$folder/collector.log" 2>&1 &
@@ -80,30 +82,56 @@ for _ in $(seq 50); do
 done
 agent enrol "$(collector invite --comune "Borgo Chiaro" 2>/dev/null | tail -n 1)" >"$folder/enrol.log" 2>&1 ||
     { cat "$folder/push.log" "$folder/enrol.log" >&2; exit 1; }
-"$bin/vedetta-agent" run --config "$folder/agent.toml" >"$folder/agent.log" 2>&1 &
-pid=$!
-children+=("$pid")
-in_force=no
-for _ in $(seq 100); do
-    if agent status --json 2>/dev/null | tr -d ' ' | grep -q '"serial":1'; then in_force=yes; break; fi
-    sleep 0.2
-done
-if [ "$in_force" = no ]; then
+start() {
+    "$bin/vedetta-agent" run --config "$folder/agent.toml" >>"$folder/agent.log" 2>&1 &
+    pid=$!
+    children+=("$pid")
+}
+
+# Waits until the bundle is in force, looking so many times, so far apart.
+wait_in_force() {
+    for _ in $(seq "$1"); do
+        if agent status --json 2>/dev/null | tr -d ' ' | grep -q '"serial":1'; then return 0; fi
+        sleep "$2"
+    done
     echo "footprint: the bundle did not come into force; the agent said:" >&2
     tail -n 20 "$folder/agent.log" >&2
     exit 1
-fi
-sleep "${VEDETTA_IDLE_SECONDS:-5}"
+}
 
 kib() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$pid/status"; }
+
+started=$(date +%s)
+start
+wait_in_force $((100 + INDICATORS / 2000)) 0.2
+built=$(($(date +%s) - started))
+peak=$(kib VmHWM)
+kill "$pid"
+wait "$pid" || true
+
+started=$(date +%s%N)
+start
+wait_in_force 5000 0
+start_milliseconds=$((($(date +%s%N) - started) / 1000000))
+sleep "${VEDETTA_IDLE_SECONDS:-5}"
+
 ring=$(awk '/^[0-9a-f]+-/ { socket = $6 ~ /^socket:/ } /^Rss:/ && socket { sum += $2 } END { print sum + 0 }' "/proc/$pid/smaps")
 bytes=$(stat -c %s "$bin/vedetta-agent")
 resident=$(kib VmRSS)
+index=$(du -k --apparent-size -s "$folder/agent/bundles" 2>/dev/null | cut -f 1)
 echo "agent binary, stripped:             $bytes bytes (limit $BINARY_BYTES_MAX)"
 echo "agent resident, idle, $INDICATORS indicators: $resident KiB (limit $RESIDENT_KIB_MAX);" \
     "anonymous $(kib RssAnon) KiB, capture ring $ring KiB," \
     "program and libraries $(($(kib RssFile) - ring)) KiB"
-if [ "$bytes" -gt "$BINARY_BYTES_MAX" ] || [ "$resident" -gt "$RESIDENT_KIB_MAX" ]; then
+echo "index of $INDICATORS indicators:      fetched and built within $built s, peak $peak KiB resident (limit $BUILD_KIB_MAX);" \
+    "bundle and index ${index:-0} KiB on disk"
+echo "start with the index, until status answers: $start_milliseconds ms (limit $START_MILLISECONDS_MAX)"
+over=no
+for pair in "$bytes $BINARY_BYTES_MAX" "$resident $RESIDENT_KIB_MAX" "$peak $BUILD_KIB_MAX" \
+    "$start_milliseconds $START_MILLISECONDS_MAX"; do
+    if [ "${pair% *}" -gt "${pair#* }" ]; then over=yes; fi
+done
+if [ "$over" = yes ]; then
     echo "footprint: above the limit" >&2
     exit 1
 fi

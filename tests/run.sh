@@ -101,6 +101,7 @@ main() {
     build
     say "footprint of the agent"
     as_root tests/footprint.sh
+    as_root env VEDETTA_INDICATORS=1000000 tests/footprint.sh
     run_tests "$@"
 }
 
