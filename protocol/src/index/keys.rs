@@ -284,3 +284,30 @@ pub fn specificity(look_for: &LookFor) -> u32 {
         LookFor::Observable(_) => EXACT,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What two hashes that happen to be alike would lead to.
+    #[test]
+    fn what_a_hash_leads_to_is_compared_in_full() {
+        for (kind, text, value) in [
+            ("domain", "evil.example", Value::Domain("notevil.example")),
+            ("domain", "evil.example", Value::Domain("evil.example.test")),
+            ("domain", "evil.example", Value::Email("mallory@notevil.example")),
+            ("email_domain", "evil.example", Value::Email("mallory@notevil.example")),
+            ("email_domain", "evil.example", Value::Domain("evil.example")),
+            ("ip", "203.0.113.5", Value::Ip([203, 0, 113, 4].into(), None)),
+            ("ip_port", "203.0.113.5:80", Value::Ip([203, 0, 113, 5].into(), Some(81))),
+            ("ip_port", "203.0.113.5:80", Value::Ip([203, 0, 113, 5].into(), None)),
+            ("network", "203.0.113.0/24", Value::Ip([203, 0, 112, 255].into(), None)),
+            ("url", "http://evil.example/a", Value::UrlKey("http://evil.example/b")),
+            ("md5", "900150983cd24fb0d6963f7d28e17f72", Value::Ja3([0x90; 16])),
+            ("user_agent", "evil-bot", Value::UserAgent("Evil-Bot")),
+        ] {
+            let look_for = LookFor::parse(kind, text).unwrap();
+            assert!(!covers(&look_for, value), "{text} and {value:?}");
+        }
+    }
+}
