@@ -2,6 +2,13 @@
 //!
 //! After an update of `psl`: `cargo test -p vedetta-protocol --test suffix_table -- --ignored`, and commit the table.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the steps around the tests are tests as well"
+)]
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
