@@ -91,7 +91,7 @@ start() {
 # Waits until the bundle is in force, looking so many times, so far apart.
 wait_in_force() {
     for _ in $(seq "$1"); do
-        if agent status --json 2>/dev/null | tr -d ' ' | grep -q '"serial":1'; then return 0; fi
+        if agent status --json 2>/dev/null | tr -d ' \n' | grep -q '"bundle":{"serial":1,'; then return 0; fi
         sleep "$2"
     done
     echo "footprint: the bundle did not come into force; the agent said:" >&2
