@@ -32,8 +32,9 @@ use crate::stages::Stage;
 
 /// How often the thread looks whether a look-up failed and whether it should stop.
 const TICK: Duration = Duration::from_millis(250);
-/// Changes above a full index before they are merged into it: this many at most, or a share of the full index.
-const CHANGES_MAX: u64 = 50_000;
+/// Changes above a full index before they are merged into it: this many at most, or a share of the full index. All
+/// of them are written anew with each delta, which may take a quarter of a second.
+const CHANGES_MAX: u64 = 8_000;
 const SHARE_OF_BASE: u64 = 16;
 /// Deltas after one full bundle; then the full one is fetched, because a rebuild would have to read them all.
 const DELTAS_MAX: usize = 1_000;
