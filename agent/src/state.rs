@@ -14,8 +14,6 @@ use tracing::warn;
 
 /// sled's default is 1 GiB; the state is a few kilobytes.
 const CACHE_BYTES: u64 = 1 << 20;
-/// sled keeps dozens of buffers of a segment each: 20 MiB with its default of half a MiB.
-const SEGMENT_BYTES: usize = 32 << 10;
 /// A dropped instance lets go of its lock within this time.
 const LOCK_SECONDS_MAX: Duration = Duration::from_secs(5);
 /// A damaged file can make sled spin for ever.
@@ -198,11 +196,7 @@ fn open_and_read(folder: &Path, must_be_made: bool) -> Trial {
 fn open_unlocked(folder: &Path) -> sled::Result<(sled::Db, sled::Tree)> {
     let deadline = Instant::now() + LOCK_SECONDS_MAX;
     loop {
-        let config = sled::Config::new()
-            .path(folder)
-            .cache_capacity(CACHE_BYTES)
-            .segment_size(SEGMENT_BYTES)
-            .flush_every_ms(None);
+        let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let opened = config.open().and_then(|db| db.open_tree(TREE).map(|tree| (db, tree)));
         match opened {
             // sled 0.34.7 makes a text of the lock's error.
