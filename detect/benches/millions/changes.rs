@@ -16,7 +16,7 @@ use crate::timing::median;
 
 /// Changes of one delta, half of them new lines.
 const CHANGES: u64 = 1_000;
-const CHAIN: u64 = 50;
+const CHAIN: u64 = 8;
 const DELTA_MILLISECONDS_MAX: f64 = 250.0;
 const MERGE_MEMORY_MAX: f64 = (128 << 20) as f64;
 
@@ -84,9 +84,9 @@ pub fn measure(index: &Path, arguments: &Arguments) -> Figures {
         // The one before is still open and in force.
         (last, layers) = timed(&layers, &delta, &overlay(number % 2));
     }
-    figures.add("delta of 1,000, the fiftieth above one base", (last, "ms"), DELTA_MILLISECONDS_MAX);
+    figures.add("delta of 1,000, the last above one base before a merge", (last, "ms"), DELTA_MILLISECONDS_MAX);
     let changes = layers.overlay().map_or(0, |overlay| overlay.resident_bytes());
-    figures.add("fifty deltas, resident", (changes as f64, "bytes"), None);
+    figures.add("eight deltas, resident", (changes as f64, "bytes"), None);
     merge(&layers, &index.with_extension("merged"), &mut figures);
     figures
 }
