@@ -63,7 +63,7 @@ fn apply(layers: &Layers, delta: &[u8], into: &Path) -> Layers {
     Layers::new(layers.base().clone(), Some(open(into))).unwrap()
 }
 
-/// One delta after the other, up to fifty, then everything merged.
+/// One delta after the other, as many as an agent keeps above a base of this size, then everything merged.
 pub fn measure(index: &Path, arguments: &Arguments) -> Figures {
     let base = Layers::new(open(index), None).unwrap();
     let invented = arguments.invented();
@@ -84,7 +84,11 @@ pub fn measure(index: &Path, arguments: &Arguments) -> Figures {
         // The one before is still open and in force.
         (last, layers) = timed(&layers, &delta, &overlay(number % 2));
     }
-    figures.add("delta of 1,000, the last above one base before a merge", (last, "ms"), DELTA_MILLISECONDS_MAX);
+    figures.add(
+        "delta of 1,000, the last above one base before a merge",
+        (last, "ms"),
+        DELTA_MILLISECONDS_MAX,
+    );
     let changes = layers.overlay().map_or(0, |overlay| overlay.resident_bytes());
     figures.add("eight deltas, resident", (changes as f64, "bytes"), None);
     merge(&layers, &index.with_extension("merged"), &mut figures);
