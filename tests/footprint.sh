@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the size of the release agent and its resident memory when idle with 10,000 indicators in force, and what
-# building the index takes and how long a start with it; fails above the limits. A real collector and a real signed
+# building the index takes and how long a start with it; fails above the limits of size and memory. A real collector and a real signed
 # bundle on loopback; needs root to capture.
 #
 #   VEDETTA_INDICATORS=1000000 tests/footprint.sh      another number of indicators, invented by vedetta-lab
@@ -127,8 +127,8 @@ echo "index of $INDICATORS indicators:      fetched and built within $built s, p
     "bundle and index ${index:-0} KiB on disk"
 echo "start with the index, until status answers: $start_milliseconds ms (limit $START_MILLISECONDS_MAX)"
 over=no
-for pair in "$bytes $BINARY_BYTES_MAX" "$resident $RESIDENT_KIB_MAX" "$peak $BUILD_KIB_MAX" \
-    "$start_milliseconds $START_MILLISECONDS_MAX"; do
+# The start is told, not judged: machines are noisy, and the bench of the index judges what it takes to open one.
+for pair in "$bytes $BINARY_BYTES_MAX" "$resident $RESIDENT_KIB_MAX" "$peak $BUILD_KIB_MAX"; do
     if [ "${pair% *}" -gt "${pair#* }" ]; then over=yes; fi
 done
 if [ "$over" = yes ]; then
