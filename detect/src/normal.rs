@@ -44,7 +44,7 @@ impl Scratch {
             Seen::Ja3(digest) => Value::Ja3(digest),
             Seen::Sha1(digest) => Value::Sha1(digest),
             Seen::Sha256(digest) => Value::Sha256(digest),
-            Seen::Normal(observable) => return self.of_observable(observable, port, with),
+            Seen::Normal(observable) => return Some(Value::with(observable, port, with)),
             Seen::Url(_) | Seen::UrlParts { .. } => {
                 let (_, host_end) = self.url(seen)?;
                 let key = url::match_key(&self.normal, host_end);
@@ -73,27 +73,6 @@ impl Scratch {
                 Observable::Url(self.normal.parse().ok()?)
             }
         })
-    }
-
-    fn of_observable<T>(
-        &mut self,
-        observable: &Observable,
-        port: Option<u16>,
-        with: impl FnOnce(Value<'_>) -> T,
-    ) -> Option<T> {
-        let value = match observable {
-            Observable::Ip(address) => Value::Ip(*address, port),
-            Observable::Domain(domain) => Value::Domain(domain.as_str()),
-            Observable::Url(url) => return Some(with(Value::UrlKey(&url.match_key()))),
-            Observable::Email(email) => Value::Email(email.as_str()),
-            Observable::UserAgent(agent) => Value::UserAgent(agent.as_str()),
-            Observable::Ja4(ja4) => Value::Ja4(ja4.as_str()),
-            Observable::Md5(digest) => Value::Md5(digest.0),
-            Observable::Ja3(digest) => Value::Ja3(digest.0),
-            Observable::Sha1(digest) => Value::Sha1(digest.0),
-            Observable::Sha256(digest) => Value::Sha256(digest.0),
-        };
-        Some(with(value))
     }
 
     /// Writes the normal form of a URL and gives where its host stands.

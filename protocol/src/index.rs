@@ -27,6 +27,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Line, Serial, SetHash};
+use crate::observable::Observable;
 
 pub use builder::{Builder, Summary};
 pub use layers::{Judged, Layers, Match, Matches, Standing};
@@ -105,6 +106,25 @@ pub enum Value<'a> {
     Sha1([u8; 20]),
     /// SHA-256 of a file or certificate.
     Sha256([u8; 32]),
+}
+
+impl Value<'_> {
+    /// Hands on what an observable is looked up by; `port` is the one beside an address.
+    pub fn with<T>(observable: &Observable, port: Option<u16>, with: impl FnOnce(Value<'_>) -> T) -> T {
+        let value = match observable {
+            Observable::Ip(address) => Value::Ip(*address, port),
+            Observable::Domain(domain) => Value::Domain(domain.as_str()),
+            Observable::Url(url) => return with(Value::UrlKey(&url.match_key())),
+            Observable::Email(email) => Value::Email(email.as_str()),
+            Observable::UserAgent(agent) => Value::UserAgent(agent.as_str()),
+            Observable::Ja4(ja4) => Value::Ja4(ja4.as_str()),
+            Observable::Md5(digest) => Value::Md5(digest.0),
+            Observable::Ja3(digest) => Value::Ja3(digest.0),
+            Observable::Sha1(digest) => Value::Sha1(digest.0),
+            Observable::Sha256(digest) => Value::Sha256(digest.0),
+        };
+        with(value)
+    }
 }
 
 /// What an index is built for.

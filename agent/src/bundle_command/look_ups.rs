@@ -47,19 +47,7 @@ impl LookUp {
     /// # Errors
     /// When the index is damaged or cannot be read.
     pub fn judge(&self, layers: &Layers, at: Timestamp) -> Result<Vec<Judged>, IndexError> {
-        let value = match &self.observable {
-            Observable::Ip(address) => Value::Ip(*address, self.port),
-            Observable::Domain(domain) => Value::Domain(domain.as_str()),
-            Observable::Url(url) => return layers.judge(Value::UrlKey(&url.match_key()), at),
-            Observable::Email(email) => Value::Email(email.as_str()),
-            Observable::UserAgent(agent) => Value::UserAgent(agent.as_str()),
-            Observable::Ja4(ja4) => Value::Ja4(ja4.as_str()),
-            Observable::Md5(digest) => Value::Md5(digest.0),
-            Observable::Ja3(digest) => Value::Ja3(digest.0),
-            Observable::Sha1(digest) => Value::Sha1(digest.0),
-            Observable::Sha256(digest) => Value::Sha256(digest.0),
-        };
-        layers.judge(value, at)
+        Value::with(&self.observable, self.port, |value| layers.judge(value, at))
     }
 }
 

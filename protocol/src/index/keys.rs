@@ -150,17 +150,19 @@ fn domain_of(email: &str) -> &str {
 /// The key under which a line about a value is stored. An address with a port is also stored under the address in
 /// the filter, which is asked first.
 pub fn key_of(hasher: &Hasher, look_for: &LookFor) -> Key {
-    if let Some(name) = name_of(look_for) {
+    let by_name = |name: &str| {
         let mut last = 0;
         hasher.parents(Tag::Name, name, |_, hash| last = hash);
-        return (Class::Names, last);
-    }
+        (Class::Names, last)
+    };
     let text = |class, tag, text: &str| (class, hasher.bytes(tag, text.as_bytes()));
     match look_for {
         LookFor::Addresses(Addresses::Network(network)) => (Class::Networks, network_hash(hasher, network)),
         LookFor::Addresses(Addresses::IpPort(endpoint)) => {
             (Class::Addresses, endpoint_hash(hasher, *endpoint))
         }
+        LookFor::Pattern(Pattern::Wildcard(names)) => by_name(names.fixed_ending()),
+        LookFor::Pattern(Pattern::EmailDomain(name)) => by_name(name.as_str()),
         LookFor::Pattern(Pattern::UrlPrefix(prefix)) => {
             let mut last = 0;
             hasher.beginnings(Tag::UrlPrefix, prefix.as_str(), |_, hash| last = hash);
@@ -169,11 +171,9 @@ pub fn key_of(hasher: &Hasher, look_for: &LookFor) -> Key {
         LookFor::Pattern(Pattern::UserAgentPart(part)) => {
             text(Class::Texts, Tag::UserAgentPart, part.as_str())
         }
-        LookFor::Pattern(Pattern::Wildcard(names)) => text(Class::Names, Tag::Name, names.as_str()),
-        LookFor::Pattern(Pattern::EmailDomain(name)) => text(Class::Names, Tag::Name, name.as_str()),
         LookFor::Observable(observable) => match observable {
             Observable::Ip(address) => (Class::Addresses, address_hash(hasher, *address)),
-            Observable::Domain(name) => text(Class::Names, Tag::Name, name.as_str()),
+            Observable::Domain(name) => by_name(name.as_str()),
             Observable::Url(url) => text(Class::Urls, Tag::Url, &url.match_key()),
             Observable::Email(email) => text(Class::Texts, Tag::Email, email.as_str()),
             Observable::UserAgent(agent) => text(Class::Texts, Tag::UserAgent, agent.as_str()),
