@@ -51,6 +51,9 @@ pub(super) enum Message {
 
 pub(super) type Reply = oneshot::Sender<Result<Applied, NotTaken>>;
 
+/// What one that waits is to hear.
+type Answer = (Reply, Result<Applied, NotTaken>);
+
 /// What the thread is handed.
 pub(super) struct Parts {
     pub folder: PathBuf,
@@ -270,13 +273,18 @@ impl Keeper {
 
     fn handle_done(&mut self, built: Result<Built, LoadError>) {
         let Some(Work { why, bundle, files, .. }) = self.work.take() else { return };
-        match bundle {
+        let answers = match bundle {
             Some(incoming) => self.put_bundle_in_force(incoming, built),
-            None => self.put_base_in_force(why, built),
-        }
+            None => {
+                self.put_base_in_force(why, built);
+                Vec::new()
+            }
+        };
         let named: Vec<&Name> = self.record.iter().flat_map(Record::files).collect();
         files.iter().filter(|file| !named.contains(file)).for_each(|file| self.shop.discard(file));
         self.status.update(|status| BundleStatus { building: None, ..status.clone() });
+        // Only now: who hears that it was refused finds nothing left of it.
+        answers.into_iter().for_each(|(reply, result)| answer(reply, result));
         while self.work.is_none()
             && let Some((arrived, reply)) = self.waiting.pop_front()
         {
@@ -285,7 +293,8 @@ impl Keeper {
         self.merge_if_due();
     }
 
-    fn put_bundle_in_force(&mut self, incoming: Incoming, built: Result<Built, LoadError>) {
+    /// Gives what each that waits for it is to hear.
+    fn put_bundle_in_force(&mut self, incoming: Incoming, built: Result<Built, LoadError>) -> Vec<Answer> {
         let Incoming { header, reply, .. } = incoming;
         let result = built.and_then(|built| {
             let layers = Layers::new(Arc::clone(&built.index), None);
@@ -312,16 +321,15 @@ impl Keeper {
         if result.is_ok() {
             self.mended();
         }
-        let result = result.map(|in_force| Applied { in_force, is_new: true });
-        let mut replies = reply.into_iter();
-        if let Some(first) = replies.next() {
-            answer(first, result.map_err(NotTaken::from));
-        }
-        for later in replies {
-            let in_force = self.in_force().filter(|in_force| in_force.serial == header.serial);
-            let known = in_force.map(|in_force| Applied { in_force, is_new: false });
-            answer(later, known.ok_or(NotTaken::Unusable(LoadError::Interrupted)));
-        }
+        let mut result =
+            Some(result.map(|in_force| Applied { in_force, is_new: true }).map_err(NotTaken::from));
+        let in_force = self.in_force().filter(|in_force| in_force.serial == header.serial);
+        let known = in_force.map(|in_force| Applied { in_force, is_new: false });
+        let mut for_next = || {
+            let known = known.clone().ok_or(NotTaken::Unusable(LoadError::Interrupted));
+            result.take().unwrap_or(known)
+        };
+        reply.into_iter().map(|reply| (reply, for_next())).collect()
     }
 
     /// A full index was built anew or merged: what came since goes above it.
