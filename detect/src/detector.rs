@@ -87,6 +87,8 @@ pub struct Detector {
     wants: Wants,
     /// Number of the set of indicators in force; changes with each.
     set_number: u32,
+    /// Format of the log lines before.
+    format: line::Hint,
     counters: Counters,
 }
 
@@ -111,6 +113,7 @@ impl Detector {
             held_max: config.memory_bytes_max / 4,
             wants: door.wants(),
             door,
+            format: line::Hint::default(),
             set_number: 1,
             counters: Counters::default(),
         }
@@ -144,7 +147,10 @@ impl Detector {
         self.door.cooldowns.handle_timeout(at);
         let bytes = line.bytes.get(..LINE_BYTES_MAX).unwrap_or(line.bytes);
         self.counters.lines_cut += u64::from(bytes.len() < line.bytes.len());
-        let scan = line::Scan::of(bytes);
+        if self.door.is_out_of_question(bytes) {
+            return;
+        }
+        let scan = line::Scan::of(bytes, &mut self.format);
         let mut known: Known = None;
         let place = Where::Line { line: line.number, offset: line.offset, scan: &scan };
         let mut scene = Scene { at, place, known: &mut known, traffic: None };

@@ -13,7 +13,7 @@ use crate::counters::Counters;
 use crate::flow::{FlowKey, Way};
 use crate::home::{Home, Sides};
 use crate::http;
-use crate::line::Scan;
+use crate::line::{Scan, screen};
 use crate::matcher::Matcher;
 use crate::normal::Scratch;
 use crate::sighting::{Seen, Sighting, SightingRecord, Wants};
@@ -92,6 +92,11 @@ impl Door {
 
     pub fn only_observes(&self) -> bool {
         self.matcher.is_none()
+    }
+
+    /// Whether nothing that is looked for can be in a log line.
+    pub fn is_out_of_question(&self, line: &[u8]) -> bool {
+        self.matcher.as_ref().is_some_and(|matcher| !screen::may_match(line, matcher))
     }
 
     pub fn set_matcher(&mut self, matcher: Arc<Matcher>) {
@@ -186,6 +191,7 @@ impl Door {
             traffic: scene.traffic,
             nat: None,
             witnesses: Vec::new(),
+            logged: None,
         };
         self.cooldowns.begin(key, hit, &mut self.counters);
     }

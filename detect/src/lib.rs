@@ -49,6 +49,7 @@ mod tls;
 pub use counters::Counters;
 pub use detector::{Detector, DetectorConfig, LINE_BYTES_MAX, Line, Report};
 pub use frame::Link;
+pub use line::{LineView, LineViewer};
 pub use matcher::Matcher;
 pub use nat::{Answer, Joiner, Patience, Question, Tracked};
 pub use sighting::SightingRecord;

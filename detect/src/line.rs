@@ -1,10 +1,17 @@
-//! Log lines of any format: addresses, names, URLs, hashes and user agents found in the text, and which of
-//! the addresses is the source and which the destination.
+//! Log lines: what their format says of them, and whatever else stands in their text: addresses, names, URLs, hashes
+//! and user agents, and which of the addresses is the source and which the destination.
 //!
 //! Works on bytes: what is no UTF-8 separates words and loses nothing else.
 
 mod agents;
 mod fields;
+pub(crate) mod formats;
+mod header;
+#[cfg(test)]
+pub(crate) mod made;
+mod reading;
+pub(crate) mod screen;
+mod view;
 mod words;
 
 use std::cell::OnceCell;
@@ -18,6 +25,11 @@ use protocol::{Observable, SeenIn, Url};
 use crate::home::{Home, Sides, stays_near};
 use crate::sighting::{Seen, Sighting};
 use fields::Role;
+use formats::Format;
+pub(crate) use formats::Hint;
+use header::Logged;
+use reading::{Field, Reading, Value};
+pub use view::{LineView, LineViewer};
 pub(crate) use words::url_text;
 
 /// Values taken from one line; the rest of a line with more is not looked at.
@@ -29,7 +41,9 @@ const EVIDENCE_BEFORE: usize = EVIDENCE_BYTES_MAX / 2;
 
 /// What was found in a line.
 pub(crate) struct Scan<'a> {
-    line: &'a [u8],
+    logged: Logged<'a>,
+    format: Option<&'static Format>,
+    reading: Reading<'a>,
     findings: Vec<Finding>,
     /// The port fields of source and destination, looked up when first needed.
     ports: [OnceCell<Option<u16>>; 2],
@@ -45,24 +59,111 @@ struct Finding {
 }
 
 impl<'a> Scan<'a> {
-    pub fn of(line: &'a [u8]) -> Self {
-        let mut scan = Self { line, findings: Vec::new(), ports: Default::default() };
+    /// Reads a line; `hint` remembers the format for the next one of the same source.
+    pub fn of(line: &'a [u8], hint: &mut Hint) -> Self {
+        let logged = Logged::of(line);
+        let mut reading = Reading::of(line);
+        let format = formats::recognise(&logged, hint, &mut reading);
+        let mut scan = Self { logged, format, reading, findings: Vec::new(), ports: Default::default() };
+        let claimed = scan.add_fields();
+        scan.add_text(&claimed);
+        scan
+    }
+
+    /// Adds what the format names; gives where the texts stand that are done with.
+    fn add_fields(&mut self) -> Vec<Range<usize>> {
+        let mut claimed = Vec::new();
+        let reading = std::mem::replace(&mut self.reading, Reading::of(self.logged.line));
+        for (field, value) in reading.fields() {
+            if self.add_field(*field, value, &reading) {
+                claimed.push(value.span.clone());
+            }
+        }
+        self.reading = reading;
+        claimed
+    }
+
+    /// Adds one field; gives whether free text has nothing to look for in it any more.
+    fn add_field(&mut self, field: Field, value: &Value<'_>, reading: &Reading<'_>) -> bool {
+        let at = value.span.start;
+        let Ok(text) = std::str::from_utf8(&value.text) else { return false };
+        let observable = match field {
+            Field::Nothing => return true,
+            Field::SrcPort
+            | Field::DstPort
+            | Field::SrcBeforePort
+            | Field::SrcAfterPort
+            | Field::DstBeforePort
+            | Field::DstAfterPort
+            | Field::Proto
+            | Field::User
+            | Field::UrlPath => return false,
+            Field::Url => {
+                if let Ok(url) = Url::parse(text) {
+                    self.add_url(url, value.span.clone());
+                }
+                return false;
+            }
+            Field::UrlHost => {
+                self.add_url_of_parts(text, at, reading);
+                return false;
+            }
+            Field::Domain => protocol::Domain::parse(text).ok().map(Observable::Domain),
+            Field::UserAgent => Observable::parse(protocol::Kind::UserAgent, text).ok(),
+            Field::Hash => words::hash(text.as_bytes()),
+            Field::Email => Observable::parse(protocol::Kind::Email, text).ok(),
+            _ => return self.add_address_field(field, text, at, reading),
+        };
+        let Some(observable) = observable else { return false };
+        self.add(observable, None, Role::Text, at);
+        true
+    }
+
+    fn add_address_field(&mut self, field: Field, text: &str, at: usize, reading: &Reading<'_>) -> bool {
+        let (role, port_field) = match field {
+            Field::Src => (Role::Src, Some(Field::SrcPort)),
+            Field::Dst => (Role::Dst, Some(Field::DstPort)),
+            Field::SrcBefore => (Role::Nat, Some(Field::SrcBeforePort)),
+            Field::SrcAfter => (Role::Nat, Some(Field::SrcAfterPort)),
+            Field::DstBefore => (Role::Nat, Some(Field::DstBeforePort)),
+            Field::DstAfter => (Role::Nat, Some(Field::DstAfterPort)),
+            _ => (Role::Text, None),
+        };
+        let Some((address, port)) = words::endpoint(text) else { return false };
+        let port = port.or_else(|| port_in(reading.get(port_field?)?));
+        self.add(Observable::Ip(address), port, role, at);
+        true
+    }
+
+    fn add_url_of_parts(&mut self, host: &str, at: usize, reading: &Reading<'_>) {
+        let Some(path) = reading.get(Field::UrlPath).and_then(|path| std::str::from_utf8(&path.text).ok())
+        else {
+            return;
+        };
+        let scheme = if host.contains("://") { "" } else { "http://" };
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        if let Ok(url) = Url::parse(&format!("{scheme}{host}{slash}{path}")) {
+            self.add_url(url, at..at + host.len());
+        }
+    }
+
+    /// Adds what the text holds outside of the places that are done with.
+    fn add_text(&mut self, claimed: &[Range<usize>]) {
+        let line = self.logged.line;
+        let within = |at: usize, spans: &[Range<usize>]| spans.iter().any(|span| span.contains(&at));
         let agents = agents::find(line);
-        let inside_agent = |at: usize| agents.iter().any(|span| span.contains(&at));
-        let urls = scan.find_urls();
+        let urls = self.find_urls();
         words::each(line, |word, at| {
-            let in_authority = urls.iter().any(|span| span.contains(&at));
-            if !in_authority && !inside_agent(at) {
-                scan.classify(word, at);
+            if !within(at, &urls) && !within(at, &agents) && !within(at, claimed) {
+                self.classify(word, at);
             }
         });
         for span in agents {
             let text = line.get(span.clone()).and_then(|text| std::str::from_utf8(text).ok());
             if let Some(Ok(agent)) = text.map(|text| Observable::parse(protocol::Kind::UserAgent, text)) {
-                scan.add(agent, None, Role::Text, span.start);
+                self.add(agent, None, Role::Text, span.start);
             }
         }
-        scan
     }
 
     /// Gives out everything, each value with its role once.
@@ -85,18 +186,18 @@ impl<'a> Scan<'a> {
 
     /// The line, or of a long one the part around a value.
     fn around(&self, at: usize) -> &'a [u8] {
-        if self.line.len() <= EVIDENCE_BYTES_MAX {
-            return self.line;
+        if self.logged.line.len() <= EVIDENCE_BYTES_MAX {
+            return self.logged.line;
         }
-        self.line.get(at.saturating_sub(EVIDENCE_BEFORE)..).unwrap_or(self.line)
+        self.logged.line.get(at.saturating_sub(EVIDENCE_BEFORE)..).unwrap_or(self.logged.line)
     }
 
     /// The port that a field of its own gives to the source or destination.
     fn port_field(&self, role: Role) -> Option<u16> {
         let [src, dst] = &self.ports;
         match role {
-            Role::Src => *src.get_or_init(|| fields::port(self.line, role)),
-            Role::Dst => *dst.get_or_init(|| fields::port(self.line, role)),
+            Role::Src => *src.get_or_init(|| fields::port(self.logged.line, role)),
+            Role::Dst => *dst.get_or_init(|| fields::port(self.logged.line, role)),
             Role::Nat | Role::Text => None,
         }
     }
@@ -142,8 +243,8 @@ impl<'a> Scan<'a> {
     fn find_urls(&mut self) -> Vec<Range<usize>> {
         let mut spans = Vec::new();
         for scheme_end in words::SCHEME_ENDS {
-            for colon in memchr::memmem::find_iter(self.line, scheme_end).take(URLS_MAX) {
-                if let Some((url, span)) = words::url_at(self.line, colon, scheme_end) {
+            for colon in memchr::memmem::find_iter(self.logged.line, scheme_end).take(URLS_MAX) {
+                if let Some((url, span)) = words::url_at(self.logged.line, colon, scheme_end) {
                     self.add_url(url, span.clone());
                     spans.push(span);
                 }
@@ -156,7 +257,7 @@ impl<'a> Scan<'a> {
         let at = span.start;
         match url.host() {
             Some(Host::Ip(address)) => {
-                let role = fields::role_of(self.line, span);
+                let role = fields::role_of(self.logged.line, span);
                 self.add(Observable::Ip(address.to_canonical()), port_of(&url), role, at);
             }
             Some(Host::Domain(domain)) if domain.as_str().contains('.') => {
@@ -169,15 +270,15 @@ impl<'a> Scan<'a> {
 
     /// Decides what a word is; one that joins several values with colons or dashes is taken apart.
     fn classify(&mut self, word: &[u8], at: usize) {
-        if let Some((address, port)) = words::address(word, self.line, at) {
-            let role = fields::role_of(self.line, at..at + word.len());
+        if let Some((address, port)) = words::address(word, self.logged.line, at) {
+            let role = fields::role_of(self.logged.line, at..at + word.len());
             let port = port.or_else(|| self.port_field(role));
             self.add(Observable::Ip(address), port, role, at);
         } else if let Some(email) = words::email(word) {
             self.add(email, None, Role::Text, at);
         } else if let Some(hash) = words::hash(word) {
             self.add(hash, None, Role::Text, at);
-        } else if let Some(domain) = words::domain(word, self.line, at) {
+        } else if let Some(domain) = words::domain(word, self.logged.line, at) {
             self.add(Observable::Domain(domain), None, Role::Text, at);
         } else {
             words::parts(word, |part, offset| self.classify(part, at + offset));
@@ -219,6 +320,11 @@ impl Finding {
             _ => SeenIn::LogText,
         }
     }
+}
+
+/// The port that a field holds.
+fn port_in(value: &Value<'_>) -> Option<u16> {
+    std::str::from_utf8(&value.text).ok()?.trim().parse().ok()
 }
 
 fn port_of(url: &Url) -> Option<u16> {

@@ -63,6 +63,7 @@ fn view(micros: i64, input: &str, text: &str, start: Option<u32>) -> Hit {
         traffic: Some(Traffic { start, ..Traffic::default() }),
         nat: None,
         witnesses: Vec::new(),
+        logged: None,
     }
 }
 

@@ -65,8 +65,14 @@ impl<'a> Sighting<'a> {
 pub(crate) struct Notes(u8);
 
 impl Notes {
-    const ALL: [Note; 5] =
-        [Note::EchOffered, Note::SegmentsDiffer, Note::FragmentsOverlap, Note::NatUncertain, Note::Midstream];
+    const ALL: [Note; 6] = [
+        Note::EchOffered,
+        Note::SegmentsDiffer,
+        Note::FragmentsOverlap,
+        Note::NatUncertain,
+        Note::Midstream,
+        Note::OriginMasked,
+    ];
 
     pub fn add(&mut self, note: Note) {
         let at = Self::ALL.iter().position(|known| *known == note);

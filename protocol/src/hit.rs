@@ -165,7 +165,36 @@ pub struct Hit {
     /// Further inputs that saw the same conversation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<String>,
+    /// What the line says beyond the value, for a hit in a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged: Option<Box<Logged>>,
 }
+
+/// What a log line says beyond the value that was seen in it. Its clock is not trusted: a hit's own times are those at
+/// which the line was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Logged {
+    /// Name of the line's format; empty for free text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub format: String,
+    /// Time as the line gives it, at most [`LOGGED_TIME_BYTES_MAX`] bytes, control characters escaped.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub time: String,
+    /// That time, where it can be read. A line without year or zone gets those of the time at which it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// What the sender calls itself in the syslog header, at most 255 bytes (RFC 5424 section 6.2.4).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// The conversation that the line tells of, before translation as far as it says so, where it names both ends.
+    /// A port that it does not name is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Flow>,
+}
+
+/// Bytes kept of a time as a line gives it.
+pub const LOGGED_TIME_BYTES_MAX: usize = 64;
 
 /// Addresses that a proxy named which are kept of one hit.
 pub const NAMED_ORIGINS_MAX: usize = 8;
@@ -205,6 +234,8 @@ pub enum Vantage {
 pub enum NatEvidence {
     /// The kernel's connection tracking.
     Conntrack,
+    /// A log line that names both sides.
+    Log,
     /// The same remote end, port, protocol and contents at the same time, and no other candidate.
     #[serde(other)]
     TimeAndTuple,
@@ -280,6 +311,7 @@ mod tests {
             traffic: None,
             nat: None,
             witnesses: Vec::new(),
+            logged: None,
         }
     }
 

@@ -222,6 +222,9 @@ pub enum Note {
     NatUncertain,
     /// The start of the connection was not seen: who began is a guess.
     Midstream,
+    /// The party outside is hidden behind a proxy, a translation or a VPN: the address that was seen is private, of
+    /// shared space (RFC 6598) or the town's own, and no origin.
+    OriginMasked,
     /// A note that a newer agent knows and this program does not.
     #[serde(other)]
     Other,

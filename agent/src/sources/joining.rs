@@ -231,6 +231,7 @@ mod tests {
             traffic: None,
             nat: None,
             witnesses: Vec::new(),
+            logged: None,
         }
     }
 

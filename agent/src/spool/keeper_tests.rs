@@ -34,6 +34,7 @@ fn hit(number: u64) -> Hit {
         traffic: None,
         nat: None,
         witnesses: Vec::new(),
+        logged: None,
     }
 }
 

@@ -239,6 +239,10 @@ pub(crate) fn note(note: Note) -> Label {
             "L’inizio della connessione non è stato visto: chi ha iniziato è un’ipotesi.",
             "The start of the connection was not seen: who began is a guess.",
         ),
+        Note::OriginMasked => label(
+            "L’origine è nascosta da un proxy, una traduzione o una VPN: l’indirizzo visto è interno o condiviso.",
+            "The origin is hidden behind a proxy, a translation or a VPN: the address seen is internal or shared.",
+        ),
         Note::Other => label(
             "Una nota di un sensore più recente di questa console: vedere il record completo.",
             "A note of a sensor that is newer than this console: see the whole record.",
@@ -276,6 +280,7 @@ pub(crate) fn nat_evidence(by: NatEvidence) -> Label {
         NatEvidence::Conntrack => {
             label("tabella delle connessioni del gateway", "gateway's connection tracking")
         }
+        NatEvidence::Log => label("riga di log del firewall", "line of the firewall's log"),
         NatEvidence::TimeAndTuple => {
             label("tempo, interlocutore e contenuto coincidenti", "same time, remote end and contents")
         }

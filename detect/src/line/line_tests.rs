@@ -1,20 +1,10 @@
 //! Lines as gateways, firewalls and servers write them.
 
+use super::made::seen as seen_of;
 use super::*;
-use crate::normal::Scratch;
-
-fn owned(sighting: &Sighting<'_>) -> Observable {
-    Scratch::default().owned(sighting.seen).unwrap()
-}
 
 fn seen(line: &str) -> Vec<String> {
-    let mut seen = Vec::new();
-    Scan::of(line.as_bytes()).sight_all(&mut |sighting| {
-        let port = sighting.port.map(|port| format!(":{port}")).unwrap_or_default();
-        seen.push(format!("{} {}{port}", sighting.seen_in.as_str(), owned(&sighting)));
-    });
-    seen.sort();
-    seen
+    seen_of(line.as_bytes())
 }
 
 fn check(line: &str, expected: &[&str]) {
@@ -146,8 +136,11 @@ fn bytes_that_are_no_text_lose_nothing_around_them() {
     let mut line = b"user=\xff\xfe\0 from ".to_vec();
     line.extend_from_slice(b"203.0.113.5 \xc3");
     let mut found = 0;
-    Scan::of(&line).sight_all(&mut |sighting| {
-        assert_eq!(owned(&sighting).to_string(), "203.0.113.5");
+    Scan::of(&line, &mut Hint::default()).sight_all(&mut |sighting| {
+        assert_eq!(
+            crate::normal::Scratch::default().owned(sighting.seen).unwrap().to_string(),
+            "203.0.113.5"
+        );
         found += 1;
     });
     assert_eq!(found, 1);
@@ -168,7 +161,7 @@ fn a_line_tells_who_began() {
         ("nothing here about 203.0.113.5", Transit, "", ""),
         ("squid: 192.0.2.9 TCP_MISS/200 GET http://evil.example/a", Outbound, "192.0.2.9", ""),
     ] {
-        let sides = Scan::of(line.as_bytes()).sides(&home);
+        let sides = Scan::of(line.as_bytes(), &mut Hint::default()).sides(&home);
         let text = |address: Option<IpAddr>| address.map(|address| address.to_string()).unwrap_or_default();
         let told = (sides.direction, text(sides.host), text(sides.remote));
         assert_eq!(told, (direction, host.to_owned(), remote.to_owned()), "{line}");
@@ -179,6 +172,7 @@ fn a_line_tells_who_began() {
 fn the_evidence_of_a_long_line_shows_the_value() {
     let line = format!("{} from 203.0.113.5 {}", "x ".repeat(5000), "y ".repeat(5000));
     let mut shown = String::new();
-    Scan::of(line.as_bytes()).sight_all(&mut |sighting| shown = protocol::hit::evidence(sighting.evidence));
+    Scan::of(line.as_bytes(), &mut Hint::default())
+        .sight_all(&mut |sighting| shown = protocol::hit::evidence(sighting.evidence));
     assert!(shown.contains("from 203.0.113.5 y"), "{shown}");
 }

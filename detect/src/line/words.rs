@@ -129,6 +129,28 @@ pub(super) fn address(word: &[u8], line: &[u8], at: usize) -> Option<(IpAddr, Op
     v6(text).map(|v6| (IpAddr::from(v6).to_canonical(), None))
 }
 
+/// What a field holds that is an address: alone, with a zone, with a port after `:` or `/`, an IPv6 one in brackets.
+pub(super) fn endpoint(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    let text = text.trim();
+    let (address, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, rest) = rest.split_once(']')?;
+            (address, rest.strip_prefix(':'))
+        }
+        None => match text.split_once('/') {
+            Some((address, port)) => (address, Some(port)),
+            None if text.bytes().filter(|byte| *byte == b':').count() == 1 => {
+                let (address, port) = text.split_once(':')?;
+                (address, Some(port))
+            }
+            None => (text, None),
+        },
+    };
+    let address = address.split_once('%').map_or(address, |(address, _)| address);
+    let address: IpAddr = address.parse().ok()?;
+    Some((address.to_canonical(), port.and_then(|port| port.parse().ok())))
+}
+
 /// Cisco writes `address/port`; a prefix length is below 33.
 fn port_after(after: &[u8]) -> Option<u16> {
     let digits = after.strip_prefix(b"/")?;

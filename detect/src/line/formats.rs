@@ -1,0 +1,66 @@
+//! The formats that are known, each in a file of its own with a table of lines. A format only says which text is
+//! what; a line of no known format is read as free text.
+
+mod netfilter;
+
+use super::header::Logged;
+use super::reading::Reading;
+
+/// A format of log lines.
+pub(crate) struct Format {
+    /// What `logs test` calls it.
+    pub name: &'static str,
+    /// Names the fields of a line of this format; `false` for any other line, soon.
+    pub read: for<'a> fn(&Logged<'a>, &mut Reading<'a>) -> bool,
+}
+
+/// In the order in which they are tried: the certain ones first, the broad ones (key=value, JSON) last.
+static FORMATS: &[Format] = &[netfilter::FORMAT];
+
+/// The format of the lines before, which the next one most likely has too.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Hint(Option<&'static Format>);
+
+/// Reads a line by the format that it has; `None` when it has none that is known.
+pub(crate) fn recognise<'a>(
+    logged: &Logged<'a>,
+    hint: &mut Hint,
+    reading: &mut Reading<'a>,
+) -> Option<&'static Format> {
+    for format in hint.0.into_iter().chain(FORMATS) {
+        if (format.read)(logged, reading) {
+            hint.0 = Some(format);
+            return Some(format);
+        }
+        reading.clear();
+    }
+    None
+}
+
+#[cfg(test)]
+pub(crate) mod made {
+    //! Tables of lines: what each format's test compares.
+
+    use super::*;
+    use crate::line::made::{seen, view};
+
+    /// The line is of this format and gives exactly these sightings (`log.src 192.0.2.1:443`), in any order.
+    pub fn check(format: &Format, line: &str, expected: &[&str]) {
+        check_bytes(format, line.as_bytes(), expected);
+    }
+
+    /// The same of a line that is no UTF-8.
+    pub fn check_bytes(format: &Format, line: &[u8], expected: &[&str]) {
+        let shown = String::from_utf8_lossy(line);
+        assert_eq!(view(line).format, Some(format.name), "{shown}");
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(seen(line), expected, "{shown}");
+    }
+
+    /// The line is not of this format.
+    pub fn check_not(format: &Format, line: &str) {
+        let mut reading = Reading::of(line.as_bytes());
+        assert!(!(format.read)(&Logged::of(line.as_bytes()), &mut reading), "{line}");
+    }
+}
