@@ -102,6 +102,7 @@ struct DetectionTable {
     flows_max: Option<i64>,
     memory_bytes_max: Option<i64>,
     cooldown_seconds: Option<i64>,
+    trusted_proxies: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -176,6 +177,8 @@ pub struct DetectionConfig {
     pub memory_bytes_max: Option<usize>,
     /// Repeats of a hit within this time only raise its count.
     pub cooldown_seconds: Option<u32>,
+    /// Proxies that are believed when they name whom they pass on.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How much disk hits may take.
@@ -322,7 +325,9 @@ impl LogsTable {
 
 impl DetectionTable {
     fn checked(self, home_networks: Option<Vec<String>>) -> Result<DetectionConfig, Impossible> {
-        let home_networks = home_networks.map(networks).transpose()?;
+        let home_networks = home_networks.map(|texts| networks("home_networks", texts)).transpose()?;
+        let trusted_proxies = self.trusted_proxies.unwrap_or_default();
+        let trusted_proxies = networks("detection.trusted_proxies", trusted_proxies)?;
         let flows_max = self
             .flows_max
             .map(|flows| number("detection.flows_max", flows, (1_000, 10_000_000), "1000 to 10000000 flows"))
@@ -338,7 +343,7 @@ impl DetectionTable {
             .cooldown_seconds
             .map(|seconds| number("detection.cooldown_seconds", seconds, (0, 86_400), "0 to 86400 seconds"))
             .transpose()?;
-        Ok(DetectionConfig { home_networks, flows_max, memory_bytes_max, cooldown_seconds })
+        Ok(DetectionConfig { home_networks, flows_max, memory_bytes_max, cooldown_seconds, trusted_proxies })
     }
 }
 
@@ -386,12 +391,12 @@ fn host_and_port(address: &str) -> Option<String> {
     (!host.is_empty() && host.len() <= 253 && host.chars().all(letter)).then(|| format!("{host}:{port}"))
 }
 
-fn networks(texts: Vec<String>) -> Result<Vec<IpNet>, Impossible> {
+fn networks(key: &str, texts: Vec<String>) -> Result<Vec<IpNet>, Impossible> {
     let one = |(number, text): (usize, String)| {
         let address = text.parse::<IpAddr>().map(IpNet::from);
         text.parse::<IpNet>().map(|network| network.trunc()).or(address).map_err(|_| {
             Impossible::new(
-                format!("home_networks[{number}]"),
+                format!("{key}[{number}]"),
                 format!("{text:?}"),
                 "a network such as \"192.0.2.0/24\" or \"2001:db8::/32\"",
             )

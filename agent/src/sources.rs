@@ -174,6 +174,7 @@ pub fn detector_config(detection: &DetectionConfig, capture: &CaptureConfig) -> 
     let all = each * capture.interfaces.len().max(1);
     DetectorConfig {
         home_networks: detection.home_networks.clone().unwrap_or(default.home_networks),
+        trusted_proxies: detection.trusted_proxies.clone(),
         flows_max: detection.flows_max.unwrap_or(default.flows_max) / each,
         memory_bytes_max: detection.memory_bytes_max.unwrap_or(default.memory_bytes_max) / all,
         cooldown_seconds: detection.cooldown_seconds.unwrap_or(default.cooldown_seconds),

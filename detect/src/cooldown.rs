@@ -189,6 +189,9 @@ fn heap_bytes_of(hit: &Hit) -> usize {
         + text_bytes_of(&hit.observable)
         + hit.notes.len() * size_of::<Note>()
         + hit.named_origins.len() * size_of::<IpAddr>()
+        + hit.logged.as_deref().map_or(0, |logged| {
+            size_of_val(logged) + logged.format.len() + logged.time.len() + logged.host.len()
+        })
 }
 
 fn text_bytes_of(observable: &Observable) -> usize {

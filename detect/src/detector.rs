@@ -42,6 +42,9 @@ pub enum Report {
 pub struct DetectorConfig {
     /// The town's own networks; when empty, private space.
     pub home_networks: Vec<IpNet>,
+    /// Proxies in front of the town's servers that are believed when they name whom they pass on (X-Forwarded-For,
+    /// Forwarded). Without one, who is named is a candidate and no origin.
+    pub trusted_proxies: Vec<IpNet>,
     /// Flows followed at once; the longest silent are forgotten beyond it, and counted.
     pub flows_max: usize,
     /// Bytes of memory for everything that traffic makes the detector keep. Half of it is for the flow table, which
@@ -57,6 +60,7 @@ impl Default for DetectorConfig {
     fn default() -> Self {
         Self {
             home_networks: Vec::new(),
+            trusted_proxies: Vec::new(),
             flows_max: 114_688, // 7/8 of 2^17, what a hash table of that size holds
             memory_bytes_max: 64 << 20,
             cooldown_seconds: 300,
@@ -105,7 +109,8 @@ impl Detector {
 
     fn with_door(config: &DetectorConfig, input: &str, matcher: Option<Arc<Matcher>>) -> Self {
         let cooldowns = Cooldowns::new(config.report, config.cooldown_seconds, config.memory_bytes_max / 8);
-        let door = Door::new(input, Home::new(&config.home_networks), matcher, cooldowns);
+        let home = Home::new(&config.home_networks).with_proxies(&config.trusted_proxies);
+        let door = Door::new(input, home, matcher, cooldowns);
         Self {
             flows: FlowTable::new(config.flows_max.min(FlowTable::fitting(config.memory_bytes_max / 2))),
             fragments: Fragments::new(config.memory_bytes_max / 16),

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use protocol::hit::{NAMED_ORIGINS_MAX, evidence};
+use protocol::hit::{Logged, NAMED_ORIGINS_MAX, Nat, evidence};
 use protocol::index::Match;
-use protocol::{Direction, Hit, HitId, Observable, Place, SeenIn, Serial, Timestamp, Traffic};
+use protocol::{Direction, Hit, HitId, Note, Observable, Place, SeenIn, Serial, Timestamp, Traffic};
 
 use crate::cooldown::{Cooldowns, Key};
 use crate::counters::Counters;
 use crate::flow::{FlowKey, Way};
-use crate::home::{Home, Sides};
+use crate::home::{Home, Sides, is_no_origin};
 use crate::http;
 use crate::line::{Scan, screen};
 use crate::matcher::Matcher;
@@ -153,7 +153,7 @@ impl Door {
             }
             known.swap_remove(at); // its cooldown is over: a long flow is reported again
         }
-        let sides = self.sides(scene.place, &sighting);
+        let (sides, is_masked) = self.sides(scene.place, &sighting);
         let key = Arc::new(Key { indicator: indicator.into(), host: sides.host, seen_in: sighting.seen_in });
         if self.room < KNOWN_BYTES {
             self.counters.hits_unremembered += 1;
@@ -170,6 +170,11 @@ impl Door {
         let Some(observable) = self.scratch.owned(sighting.seen) else { return };
         let place = scene.place.to_place();
         let seen = (&observable, sighting.seen_in);
+        let mut notes = sighting.notes;
+        if is_masked {
+            notes.add(Note::OriginMasked);
+        }
+        let (logged, nat) = scene.place.logged(&self.home);
         let hit = Hit {
             hit_id: HitId::derive(scene.at, &self.input, seen, &place, indicator),
             at: scene.at,
@@ -186,31 +191,36 @@ impl Door {
             seen_in: sighting.seen_in,
             observable,
             place,
-            notes: sighting.notes.to_vec(),
+            notes: notes.to_vec(),
             named_origins: sighting.named_origins.iter().take(NAMED_ORIGINS_MAX).copied().collect(),
             traffic: scene.traffic,
-            nat: None,
+            nat,
             witnesses: Vec::new(),
-            logged: None,
+            logged,
         };
         self.cooldowns.begin(key, hit, &mut self.counters);
     }
 
-    /// Sides of the flow or line. A resolver or relay only carries the value: it is no party to it.
-    fn sides(&self, place: Where<'_>, sighting: &Sighting<'_>) -> Sides {
+    /// Sides of the flow or line, and whether the party outside is hidden. A resolver or relay only carries the value:
+    /// it is no party to it.
+    fn sides(&self, place: Where<'_>, sighting: &Sighting<'_>) -> (Sides, bool) {
         let mut sides = match place {
             Where::Flow(key, began) => {
                 let flow = key.begun_by(began);
-                self.home.sides(flow.src, flow.dst)
+                let behind = self.home.behind_proxy(flow.src, sighting.named_origins);
+                self.home.sides(behind.unwrap_or(flow.src), flow.dst)
             }
             Where::Line { scan, .. } => scan.sides(&self.home),
         };
-        if only_carries(sighting.seen_in) {
+        // A proxy of the town's own that nobody called trusted: who is behind it is only a candidate.
+        let is_proxied = sides.direction == Direction::Internal && !sighting.named_origins.is_empty();
+        let is_no_origin = sides.direction == Direction::Inbound && sides.remote.is_some_and(is_no_origin);
+        if only_carries(sighting.seen_in) || is_no_origin {
             sides.remote = None;
         } else if sides.direction == Direction::Transit {
             sides.remote = seen_address(sighting.seen).or(sides.remote);
         }
-        sides
+        (sides, is_proxied || is_no_origin)
     }
 }
 
@@ -257,6 +267,14 @@ impl Where<'_> {
             Self::Flow(key, began) => Place::Flow { flow: key.begun_by(began) },
             Self::Line { line, offset, .. } => Place::Line { line, offset },
         }
+    }
+
+    /// What a line says beyond its values, and the translation that it tells of.
+    fn logged(self, home: &Home) -> (Option<Box<Logged>>, Option<Nat>) {
+        let Self::Line { scan, .. } = self else { return (None, None) };
+        let ends = scan.ends(home);
+        let logged = scan.logged(ends.map(|ends| ends.inner_flow()));
+        (Some(Box::new(logged)), ends.and_then(|ends| ends.nat()))
     }
 
     fn port_of(self, seen_in: SeenIn) -> Option<u16> {

@@ -7,7 +7,11 @@ use protocol::Direction;
 
 /// Networks that are the town's. Without configured ones, private space is (RFC 1918, RFC 4193, link-local).
 #[derive(Clone, Debug)]
-pub(crate) struct Home(Vec<IpNet>);
+pub(crate) struct Home {
+    networks: Vec<IpNet>,
+    /// Proxies that are believed when they name the party behind them.
+    proxies: Vec<IpNet>,
+}
 
 /// Who began, the town's own host, and the party outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +26,29 @@ const PRIVATE: [&str; 6] =
 
 impl Home {
     pub fn new(networks: &[IpNet]) -> Self {
-        if networks.is_empty() {
-            return Self(PRIVATE.iter().filter_map(|network| network.parse().ok()).collect());
-        }
-        Self(networks.to_vec())
+        let networks = match networks {
+            [] => PRIVATE.iter().filter_map(|network| network.parse().ok()).collect(),
+            networks => networks.to_vec(),
+        };
+        Self { networks, proxies: Vec::new() }
+    }
+
+    pub fn with_proxies(self, proxies: &[IpNet]) -> Self {
+        Self { proxies: proxies.to_vec(), ..self }
     }
 
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Who is behind `src`, a trusted proxy: the last of those named that is none itself. What stands further in
+    /// front anybody may have written.
+    pub fn behind_proxy(&self, src: IpAddr, named: &[IpAddr]) -> Option<IpAddr> {
+        let is_proxy = |address: IpAddr| self.proxies.iter().any(|network| network.contains(&address));
+        if !is_proxy(src) {
+            return None;
+        }
+        named.iter().rev().copied().find(|address| !is_proxy(*address))
     }
 
     /// Sides of a conversation that `src` began. Multicast, broadcast and loopback never count as outside.
@@ -58,6 +77,16 @@ impl Home {
             (None, None) => sides(Direction::Transit, None, None),
         }
     }
+}
+
+/// Whether nobody outside can be meant by an address: private (RFC 1918, RFC 4193), shared by a provider's customers
+/// (RFC 6598), or one that is not routed at all.
+pub(crate) fn is_no_origin(address: IpAddr) -> bool {
+    let is_private = match address {
+        IpAddr::V4(v4) => v4.is_private() || matches!(v4.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    };
+    is_private || stays_near(address)
 }
 
 pub(crate) fn stays_near(address: IpAddr) -> bool {
@@ -108,6 +137,18 @@ mod tests {
     fn multicast_is_never_outside() {
         check(&[], ("10.1.2.3", "239.255.255.250"), (Direction::Internal, "10.1.2.3", ""));
         check(&["192.0.2.0/24"], ("192.0.2.1", "255.255.255.255"), (Direction::Internal, "192.0.2.1", ""));
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_who_is_behind_it() {
+        let home = Home::new(&[]).with_proxies(&["10.0.0.2/31".parse().unwrap()]);
+        let named: Vec<IpAddr> =
+            ["198.51.100.66", "203.0.113.7", "10.0.0.3"].map(|text| text.parse().unwrap()).into();
+        let behind = |src: &str, named: &[IpAddr]| home.behind_proxy(src.parse().unwrap(), named);
+        assert_eq!(behind("10.0.0.2", &named), ip("203.0.113.7"));
+        assert_eq!(behind("10.0.0.9", &named), None);
+        assert_eq!(behind("10.0.0.2", &[]), None);
+        assert_eq!(behind("10.0.0.2", &named[2..]), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod message_tests;
 mod request;
 
 pub(crate) use exchange::Exchange;
+pub(crate) use forwarded::Origins;
 pub(crate) use h2::{Frames, PREFACE_LINE};
 pub(crate) use head::{begins_request, begins_response};
 pub(crate) use message::Messages;

@@ -4,6 +4,7 @@
 //! Works on bytes: what is no UTF-8 separates words and loses nothing else.
 
 mod agents;
+pub(crate) mod ends;
 mod fields;
 pub(crate) mod formats;
 mod header;
@@ -18,16 +19,18 @@ use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use protocol::hit::EVIDENCE_BYTES_MAX;
+use protocol::hit::{EVIDENCE_BYTES_MAX, LOGGED_TIME_BYTES_MAX, Logged, evidence};
 use protocol::url::Host;
-use protocol::{Observable, SeenIn, Url};
+use protocol::{Flow, Observable, SeenIn, Url};
 
 use crate::home::{Home, Sides, stays_near};
+use crate::http::Origins;
 use crate::sighting::{Seen, Sighting};
+use ends::{Ends, port_in};
 use fields::Role;
 use formats::Format;
 pub(crate) use formats::Hint;
-use header::Logged;
+use header::Logged as Syslog;
 use reading::{Field, Reading, Value};
 pub use view::{LineView, LineViewer};
 pub(crate) use words::url_text;
@@ -36,15 +39,19 @@ pub(crate) use words::url_text;
 const FINDINGS_MAX: usize = 512;
 /// URLs looked for in one line.
 const URLS_MAX: usize = 64;
+/// RFC 5424 §6: the longest HOSTNAME.
+const HOST_BYTES_MAX: usize = 255;
 /// Where a value stands further back, the evidence begins this many bytes before it.
 const EVIDENCE_BEFORE: usize = EVIDENCE_BYTES_MAX / 2;
 
 /// What was found in a line.
 pub(crate) struct Scan<'a> {
-    logged: Logged<'a>,
+    logged: Syslog<'a>,
     format: Option<&'static Format>,
     reading: Reading<'a>,
     findings: Vec<Finding>,
+    /// Whom a proxy names as the party behind it.
+    named_origins: Origins,
     /// The port fields of source and destination, looked up when first needed.
     ports: [OnceCell<Option<u16>>; 2],
 }
@@ -61,10 +68,15 @@ struct Finding {
 impl<'a> Scan<'a> {
     /// Reads a line; `hint` remembers the format for the next one of the same source.
     pub fn of(line: &'a [u8], hint: &mut Hint) -> Self {
-        let logged = Logged::of(line);
+        let logged = Syslog::of(line);
         let mut reading = Reading::of(line);
         let format = formats::recognise(&logged, hint, &mut reading);
-        let mut scan = Self { logged, format, reading, findings: Vec::new(), ports: Default::default() };
+        let mut named_origins = Origins::default();
+        for (_, value) in reading.fields().iter().filter(|(field, _)| *field == Field::Forwarded) {
+            named_origins.note_any(&value.text);
+        }
+        let (findings, ports) = (Vec::new(), Default::default());
+        let mut scan = Self { logged, format, reading, findings, named_origins, ports };
         let claimed = scan.add_fields();
         scan.add_text(&claimed);
         scan
@@ -180,6 +192,7 @@ impl<'a> Scan<'a> {
             let evidence = self.around(finding.at);
             let mut sighting = Sighting::new(Seen::Normal(&finding.observable), finding.seen_in(), evidence);
             sighting.port = finding.port;
+            sighting.named_origins = self.named_origins.as_slice();
             sight(sighting);
         }
     }
@@ -202,8 +215,31 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// The ends that the line's format names; where they are a trusted proxy's, with the party that it names.
+    pub fn ends(&self, home: &Home) -> Option<Ends> {
+        let ends = Ends::of(&self.reading)?;
+        let named = home.behind_proxy(ends.inner_flow().src, self.named_origins.as_slice());
+        Some(named.map_or(ends, |address| ends.begun_by(address)))
+    }
+
+    /// What the line says beyond its values.
+    pub fn logged(&self, flow: Option<Flow>) -> Logged {
+        let shown = |text: &[u8], most: usize| evidence(text.get(..most).unwrap_or(text));
+        Logged {
+            format: self.format.map_or("", |format| format.name).into(),
+            time: shown(self.logged.time, LOGGED_TIME_BYTES_MAX),
+            at: None,
+            host: shown(self.logged.host, HOST_BYTES_MAX),
+            flow,
+        }
+    }
+
     /// Which way the line's conversation went: by named fields, else by the order of the addresses.
     pub fn sides(&self, home: &Home) -> Sides {
+        if let Some(ends) = self.ends(home) {
+            let (src, dst) = ends.parties(home);
+            return home.sides(src, dst);
+        }
         let src = self.address(|finding| finding.role == Role::Src);
         let dst = self.address(|finding| finding.role == Role::Dst);
         match (src, dst) {
@@ -320,11 +356,6 @@ impl Finding {
             _ => SeenIn::LogText,
         }
     }
-}
-
-/// The port that a field holds.
-fn port_in(value: &Value<'_>) -> Option<u16> {
-    std::str::from_utf8(&value.text).ok()?.trim().parse().ok()
 }
 
 fn port_of(url: &Url) -> Option<u16> {

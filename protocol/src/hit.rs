@@ -187,7 +187,7 @@ pub struct Logged {
     /// What the sender calls itself in the syslog header, at most 255 bytes (RFC 5424 section 6.2.4).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// The conversation that the line tells of, before translation as far as it says so, where it names both ends.
+    /// The conversation that the line tells of as it looks inside the town, where it names both ends.
     /// A port that it does not name is 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow: Option<Flow>,

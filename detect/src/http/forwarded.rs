@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Addresses taken from one request; what else it names is not believed to be a chain of proxies.
+/// Addresses kept of one request, the last ones that it names.
 pub(crate) const ORIGINS_MAX: usize = 8;
 
 /// Fields that hold addresses, one or several with commas. Not standard, but what proxies and content networks send.
 const LISTS: [&[u8]; 5] =
     [b"x-forwarded-for", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip", b"x-client-ip"];
 
-/// The addresses of a request, each once, in the order of the fields.
+/// The addresses of a request, each where it was named last, in the order of the fields.
 pub(crate) struct Origins {
     addresses: [IpAddr; ORIGINS_MAX],
     length: usize,
@@ -39,6 +39,15 @@ impl Origins {
         true
     }
 
+    /// Takes a value of which only this is known that it names addresses: a list, or as RFC 7239 has it.
+    pub fn note_any(&mut self, value: &[u8]) {
+        if value.contains(&b'=') {
+            self.note_forwarded(value);
+        } else {
+            value.split(|byte| *byte == b',').for_each(|node| self.add(node));
+        }
+    }
+
     /// RFC 7239 §4: elements with commas, in each pairs with semicolons.
     fn note_forwarded(&mut self, value: &[u8]) {
         for pair in value.split(|byte| matches!(byte, b',' | b';')) {
@@ -52,8 +61,12 @@ impl Origins {
 
     fn add(&mut self, node: &[u8]) {
         let Some(address) = address_of(node) else { return };
-        if self.as_slice().contains(&address) {
-            return;
+        // Proxies append: the last are those that a trusted one vouches for, and what comes first anybody may write.
+        let named = self.addresses.get_mut(..self.length).unwrap_or_default();
+        let known = named.iter().position(|known| *known == address);
+        if let Some(again) = known.or_else(|| (named.len() == ORIGINS_MAX).then_some(0)) {
+            named.get_mut(again..).unwrap_or_default().rotate_left(1);
+            self.length -= 1;
         }
         if let Some(free) = self.addresses.get_mut(self.length) {
             *free = address;
@@ -105,6 +118,7 @@ mod tests {
         check("X-Real-IP", "2001:DB8::1", &["2001:db8::1"]);
         check("True-Client-IP", "::ffff:203.0.113.7", &["203.0.113.7"]);
         check("X-Forwarded-For", "203.0.113.7, 203.0.113.7", &["203.0.113.7"]);
+        check("X-Forwarded-For", "203.0.113.7,10.0.0.1,203.0.113.7", &["10.0.0.1", "203.0.113.7"]);
         check("X-Forwarded-For", "a.example, 203.0.113.300, ", &[]);
     }
 
@@ -125,7 +139,7 @@ mod tests {
         check(
             "X-Forwarded-For",
             &many.join(","),
-            &many.iter().take(ORIGINS_MAX).map(String::as_str).collect::<Vec<_>>(),
+            &many.iter().skip(100 - ORIGINS_MAX).map(String::as_str).collect::<Vec<_>>(),
         );
     }
 }

@@ -173,6 +173,6 @@ fn the_evidence_of_a_long_line_shows_the_value() {
     let line = format!("{} from 203.0.113.5 {}", "x ".repeat(5000), "y ".repeat(5000));
     let mut shown = String::new();
     Scan::of(line.as_bytes(), &mut Hint::default())
-        .sight_all(&mut |sighting| shown = protocol::hit::evidence(sighting.evidence));
+        .sight_all(&mut |sighting| shown = evidence(sighting.evidence));
     assert!(shown.contains("from 203.0.113.5 y"), "{shown}");
 }
