@@ -4,6 +4,7 @@
 
 mod conversation;
 mod translation;
+mod witnesses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher as _;
@@ -18,6 +19,7 @@ use crate::home::Home;
 use conversation::Conversation;
 pub use translation::Tracked;
 use translation::{Likeness, Translation, flow_of, likeness, same_ends, starts_differ};
+use witnesses::{Met, Witnesses, flows_of};
 
 /// How long a hit that connection tracking knows waits for its other side: two capture rings of 100 ms, and some.
 const TRACKED_MICROS: i64 = 300_000;
@@ -37,6 +39,8 @@ const CANDIDATES_MAX: usize = 64;
 const WAITING_MAX: usize = 4096;
 /// The same where all waits for the end.
 const WAITING_TO_THE_END_MAX: usize = 65_536;
+/// Hits that are looked at for one that nobody took yet.
+const READY_SEARCHED_MAX: usize = 8192;
 /// Hits that are known after they were given out; the oldest is forgotten when there are more.
 const GIVEN_MAX: usize = 4096;
 
@@ -86,6 +90,9 @@ pub struct Joiner {
     by_id: HashMap<HitId, u64>,
     schedule: BTreeSet<(Timestamp, u64)>,
     questions: VecDeque<Question>,
+    witnesses: Witnesses,
+    /// The time that was told last.
+    now: Timestamp,
     ready: VecDeque<Hit>,
     next: u64,
     counters: Counters,
@@ -107,6 +114,8 @@ impl Joiner {
             by_id: HashMap::new(),
             schedule: BTreeSet::new(),
             questions: VecDeque::new(),
+            witnesses: Witnesses::new(i64::from(config.cooldown_seconds) * 1_000_000),
+            now: Timestamp::default(),
             ready: VecDeque::new(),
             next: 0,
             counters: Counters::default(),
@@ -150,6 +159,7 @@ impl Joiner {
 
     /// Takes the answer to a question.
     pub fn handle_answer(&mut self, now: Timestamp, question: Question, answer: Answer) {
+        self.now = self.now.max(now);
         let number = question.number;
         let Some(asked) = self.conversations.get_mut(&number).filter(|asked| !asked.is_given()) else {
             return;
@@ -173,6 +183,7 @@ impl Joiner {
 
     /// Does what is due at this time: asks again, gives hits out, forgets those that were.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
         while self.schedule.first().is_some_and(|(at, _)| *at <= now) {
             let Some((at, number)) = self.schedule.pop_first() else { return };
             let Some(known) = self.conversations.get_mut(&number) else { continue };
@@ -210,8 +221,10 @@ impl Joiner {
     }
 
     fn handle_line(&mut self, now: Timestamp, hit: Hit) {
-        if self.patience != Patience::ToTheEnd || self.waiting.is_empty() {
-            self.ready.push_back(hit);
+        // A line that tells of no conversation has no other witness.
+        let may_pass = self.waiting.is_empty() && flows_of(&hit).is_empty();
+        if self.patience != Patience::ToTheEnd || may_pass {
+            self.emit(hit);
             return;
         }
         let number = self.next;
@@ -360,7 +373,7 @@ impl Joiner {
     fn give_out(&mut self, number: u64, now: Timestamp) {
         if let Some(line) = self.lines.remove(&number) {
             self.waiting.remove(&number);
-            self.ready.push_back(line);
+            self.emit(line);
             return;
         }
         let Some(known) = self.conversations.get(&number) else { return };
@@ -371,9 +384,9 @@ impl Joiner {
         let Some(known) = self.conversations.get_mut(&number).filter(|known| !known.is_given()) else {
             return;
         };
-        self.ready.push_back(known.report(&self.home));
-        let keep =
-            if known.translation.is_some() { self.cooldown_micros + UPDATE_MICROS } else { LATE_MICROS };
+        let (report, is_translated) = (known.report(&self.home), known.translation.is_some());
+        self.emit(report);
+        let keep = if is_translated { self.cooldown_micros + UPDATE_MICROS } else { LATE_MICROS };
         self.waiting.remove(&number);
         self.given.insert(number);
         self.set_due(number, after(now, keep));
@@ -469,7 +482,27 @@ impl Joiner {
             return;
         }
         if let Some(known) = self.conversations.get_mut(&number) {
-            self.ready.push_back(known.report(&self.home));
+            let report = known.report(&self.home);
+            self.emit(report);
+        }
+    }
+
+    /// Gives a hit out, unless it is another witness of one that went before.
+    fn emit(&mut self, hit: Hit) {
+        let (again, instead) = match self.witnesses.meet(self.now, hit) {
+            Met::Alone(hit) => return self.ready.push_back(hit),
+            Met::Nothing => return,
+            Met::Again(hit) => (hit, None),
+            Met::Witness { of, witness } => (of, Some(witness)),
+        };
+        let mut waiting = self.ready.iter_mut().rev().take(READY_SEARCHED_MAX);
+        let waiting = waiting.find(|waiting| waiting.hit_id == again.hit_id);
+        self.counters.hits_joined += u64::from(instead.is_some());
+        match (waiting, self.patience) {
+            (Some(waiting), _) => *waiting = again,
+            (None, Patience::Live) => self.ready.push_back(again),
+            // What was printed stays as it was.
+            (None, _) => self.ready.extend(instead),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::*;
 const BEGIN: i64 = 1_790_000_000_000_000;
 const COOLDOWN: i64 = 300_000_000;
 
-fn at(micros: i64) -> Timestamp {
+pub(super) fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(BEGIN + micros)
 }
 
@@ -21,7 +21,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// `tcp 10.0.0.5:5000 203.0.113.9:443`, the addresses of version 6 in brackets.
-fn flow(text: &str) -> Flow {
+pub(super) fn flow(text: &str) -> Flow {
     let mut words = text.split(' ');
     let proto = match words.next().unwrap() {
         "tcp" => Transport::Tcp,
@@ -37,7 +37,7 @@ fn flow(text: &str) -> Flow {
 }
 
 /// A hit as the detector of an input gives it out.
-fn view(micros: i64, input: &str, text: &str, start: Option<u32>) -> Hit {
+pub(super) fn view(micros: i64, input: &str, text: &str, start: Option<u32>) -> Hit {
     let flow = flow(text);
     let sides = Home::new(&[]).sides(flow.src, flow.dst);
     let observable = Observable::guess("cattivo.example").unwrap();
