@@ -53,34 +53,34 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let detector = sources::detector_config(&config.detection, &config.capture);
     let mut workers = Workers::default();
     workers.add("bundles", store.stopper, store.stage);
-    if !config.capture.interfaces.is_empty() {
-        let (hits, joining) = joining::start(&detector, spool.sink.clone(), tracking)?;
-        let parts = CaptureParts {
-            config: config.capture.clone(),
-            detector: detector.clone(),
-            matcher: matcher.clone(),
-            hits,
-            board: board.clone(),
-        };
-        for interface in &config.capture.interfaces {
-            capture::start(interface, &parts, &mut workers)?;
-        }
-        workers.add_behind("joining", joining);
+    let captures = !config.capture.interfaces.is_empty();
+    let joining = joining::start(&detector, spool.sink.clone(), captures.then_some(tracking))?;
+    let parts = CaptureParts {
+        config: config.capture.clone(),
+        detector: detector.clone(),
+        matcher: matcher.clone(),
+        hits: joining.captured,
+        board: board.clone(),
+    };
+    for interface in &config.capture.interfaces {
+        capture::start(interface, &parts, &mut workers)?;
     }
+    drop(parts);
     if !config.logs.files.is_empty() {
         let parts = TailParts {
             files: config.logs.files.clone(),
             state_folder: config.state_dir.join("state"),
             detector,
             matcher,
-            hits: spool.sink.clone(),
+            hits: joining.logged.clone(),
             marks: spool.marks,
             board: board.clone(),
         };
         let (stopper, stop) = sources::stop();
         workers.add("logs", stopper, tail::start(parts, stop)?);
     }
-    drop(spool.sink);
+    workers.add_behind("joining", joining.stage);
+    drop((joining.logged, spool.sink));
     let addresses = config.collector.addresses.unwrap_or_else(|| identity.enrolment.addresses.clone());
     let parts = uplink::Parts {
         addresses,

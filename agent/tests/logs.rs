@@ -14,6 +14,7 @@ use protocol::message::Record;
 use protocol::{Hit, Indicator, LookFor, Serial};
 use vedetta_agent::config::SpoolConfig;
 use vedetta_agent::published::Published;
+use vedetta_agent::sources::joining;
 use vedetta_agent::sources::tail::{self, TailParts};
 use vedetta_agent::sources::{self, Board, Stopper};
 use vedetta_agent::spool::{self, SpoolControl, SpoolReader};
@@ -38,6 +39,7 @@ struct Gateway {
 struct Running {
     stopper: Stopper,
     logs: Stage,
+    joining: Stage,
     spool: Stage,
     control: SpoolControl,
     board: Board,
@@ -60,19 +62,20 @@ impl Gateway {
             (0..200).map(|number| Indicator::plain(LookFor::guess(&format!("bad{number}.example")).unwrap()));
         let spool = spool::start(&self.path("agent/spool"), &SpoolConfig { bytes_max: 64 << 20 }).unwrap();
         let board = Board::default();
+        let joining = joining::start(&DetectorConfig::default(), spool.sink, None).unwrap();
         let parts = TailParts {
             files: self.files.clone(),
             state_folder: self.path("agent/state"),
             detector: DetectorConfig::default(),
             matcher: Published::new(Matcher::build(Serial(1), indicators).unwrap()),
-            hits: spool.sink,
+            hits: joining.logged,
             marks: spool.marks,
             board: board.clone(),
         };
         let (stopper, stop) = sources::stop();
         let logs = tail::start(parts, stop).unwrap();
         wait_for("the file to be followed", || !board.statuses().is_empty());
-        Running { stopper, logs, spool: spool.thread, control: spool.control, board }
+        Running { stopper, logs, joining: joining.stage, spool: spool.thread, control: spool.control, board }
     }
 
     /// One line for each indicator not written yet.
@@ -106,9 +109,10 @@ impl Gateway {
                 self.hits(&running.control).iter().map(|hit| hit.observable.to_string()).collect();
             values.len() as u64 == self.written
         });
-        let Running { stopper, logs, spool, control, board } = running;
+        let Running { stopper, logs, joining, spool, control, board } = running;
         drop(stopper);
         logs.join().unwrap().unwrap();
+        joining.join().unwrap().unwrap();
         spool.join().unwrap().unwrap();
         assert!(board.statuses().iter().all(|status| status.trouble.is_empty()));
         self.hits(&control)

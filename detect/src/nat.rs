@@ -490,7 +490,7 @@ impl Joiner {
     /// Gives a hit out, unless it is another witness of one that went before.
     fn emit(&mut self, hit: Hit) {
         let (again, instead) = match self.witnesses.meet(self.now, hit) {
-            Met::Alone(hit) => return self.ready.push_back(hit),
+            Met::Alone(hit) => return self.ready.push_back(*hit),
             Met::Nothing => return,
             Met::Again(hit) => (hit, None),
             Met::Witness { of, witness } => (of, Some(witness)),
@@ -499,10 +499,10 @@ impl Joiner {
         let waiting = waiting.find(|waiting| waiting.hit_id == again.hit_id);
         self.counters.hits_joined += u64::from(instead.is_some());
         match (waiting, self.patience) {
-            (Some(waiting), _) => *waiting = again,
-            (None, Patience::Live) => self.ready.push_back(again),
+            (Some(waiting), _) => *waiting = *again,
+            (None, Patience::Live) => self.ready.push_back(*again),
             // What was printed stays as it was.
-            (None, _) => self.ready.extend(instead),
+            (None, _) => self.ready.extend(instead.map(|hit| *hit)),
         }
     }
 }

@@ -1,11 +1,14 @@
-//! Between the capture workers and the spool: a thread in which the two sides of a gateway's translation become one
-//! hit. It waits for hits, asks connection tracking, and hands on; nothing is kept of a flow that has no hit.
+//! Between the workers and the spool: a thread in which the two sides of a gateway's translation become one hit, and
+//! what a capture and a log tell of one conversation. It waits for hits, asks connection tracking, and hands on; nothing
+//! is kept of a flow that has no hit.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use detect::{Answer, DetectorConfig, Joiner, Patience, Question};
-use protocol::message::Loss;
+use protocol::message::{Loss, Record};
 use protocol::{Hit, Timestamp};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
@@ -13,11 +16,17 @@ use tracing::{info, warn};
 use super::conntrack::{Conntrack, Unavailable};
 use crate::clock;
 use crate::published::Published;
-use crate::spool::HitSink;
+use crate::spool::{HitSink, NotPut, SpoolStopped};
 use crate::stages::Stage;
 
 /// Hits on their way to the joiner; beyond that they are dropped and counted, like those on their way to the spool.
 const HITS_QUEUED_MAX: usize = 1024;
+/// Those of logs may take so many of these places: lines can wait, packets cannot.
+const LOGGED_QUEUED_MAX: usize = HITS_QUEUED_MAX / 2;
+/// How long a hit of a log waits between two attempts to put it in a spool that is full.
+const PUT_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// How long it waits when nobody is there any more that could read its line again later.
+const LAST_PUT_SECONDS_MAX: Duration = Duration::from_secs(5);
 /// How often a thread without anything to do looks up.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long connection tracking that could not be asked is left alone.
@@ -33,18 +42,35 @@ pub struct TrackingStatus {
     pub trouble: String,
 }
 
+/// What comes to the thread.
+enum Input {
+    Captured(Box<Hit>),
+    /// A hit of a log, or a loss.
+    Logged(Box<Record>),
+    /// The log worker asks to be told when everything before this is safe.
+    Mark(u64),
+}
+
 /// Where capture workers put their hits.
 #[derive(Clone, Debug)]
 pub struct JoinSink {
-    to_joiner: SyncSender<Hit>,
+    to_joiner: SyncSender<Input>,
     spool: HitSink,
+    /// The thread sees by these who is still there.
+    _alive: Arc<()>,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Input")
+    }
 }
 
 impl JoinSink {
     /// A hit of live traffic, which cannot wait: while there is no room it is dropped and counted.
     pub fn offer(&self, hit: Hit) {
         let at = hit.last_at;
-        if self.to_joiner.try_send(hit).is_err() {
+        if self.to_joiner.try_send(Input::Captured(Box::new(hit))).is_err() {
             self.spool.count_lost(at);
         }
     }
@@ -55,47 +81,126 @@ impl JoinSink {
     }
 }
 
-/// Starts the thread; it ends when every [`JoinSink`] is gone, after it has handed on what it had.
+/// Where workers of logs put theirs: what does not go in waits in its file or at its sender.
+#[derive(Clone, Debug)]
+pub struct LogSink {
+    to_joiner: SyncSender<Input>,
+    spool: HitSink,
+    /// How many records of logs are on their way to the thread.
+    queued: Arc<AtomicUsize>,
+    _alive: Arc<()>,
+}
+
+impl LogSink {
+    /// A hit of a line, or a loss of lines: given back while there is no room, to be put again later.
+    ///
+    /// # Errors
+    /// With the record, or when the spool has stopped.
+    pub fn put(&self, record: Box<Record>) -> Result<(), NotPut> {
+        if !self.is_open() || self.queued.load(Ordering::Relaxed) >= LOGGED_QUEUED_MAX {
+            return Err(NotPut::Full(record));
+        }
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.to_joiner.try_send(Input::Logged(record)).map_err(|refused| {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(Input::Logged(record)) => NotPut::Full(record),
+                _ => NotPut::Stopped(SpoolStopped),
+            }
+        })
+    }
+
+    /// Asks to be told, by the spool's marks, when everything put so far is safe. Gives whether there was room for the
+    /// question.
+    ///
+    /// # Errors
+    /// When the spool has stopped.
+    pub fn mark(&self, mark: u64) -> Result<bool, SpoolStopped> {
+        match self.to_joiner.try_send(Input::Mark(mark)) {
+            Ok(()) => Ok(true),
+            Err(TrySendError::Full(_)) => Ok(false),
+            Err(TrySendError::Disconnected(_)) => Err(SpoolStopped),
+        }
+    }
+
+    /// A hit of something that cannot wait, as a datagram: while there is no room it is dropped and counted.
+    pub fn offer(&self, hit: Hit) {
+        let at = hit.last_at;
+        if self.put(Box::new(Record::Hit(Box::new(hit)))).is_err() {
+            self.spool.count_lost(at);
+        }
+    }
+
+    /// Whether lines should be read; while the spool is full they wait where they are.
+    pub fn is_open(&self) -> bool {
+        self.spool.is_open()
+    }
+}
+
+/// A joiner that runs.
+pub struct Started {
+    /// For capture workers.
+    pub captured: JoinSink,
+    /// For workers of logs.
+    pub logged: LogSink,
+    /// Ends when every sink is gone, after it has handed on what it had.
+    pub stage: Stage,
+}
+
+/// Starts the thread. `tracking` is where it tells whether connection tracking can be asked; `None` when nothing is
+/// captured and so nothing to ask.
 ///
 /// # Errors
 /// When no thread can be started.
 pub fn start(
     config: &DetectorConfig,
     spool: HitSink,
-    status: Published<TrackingStatus>,
-) -> std::io::Result<(JoinSink, Stage)> {
-    let (to_joiner, hits) = sync_channel(HITS_QUEUED_MAX);
+    tracking: Option<Published<TrackingStatus>>,
+) -> std::io::Result<Started> {
+    let (to_joiner, inputs) = sync_channel(HITS_QUEUED_MAX);
+    let (queued, alive) = (Arc::<AtomicUsize>::default(), Arc::new(()));
     let stage = Joining {
         joiner: Joiner::new(config, Patience::Live),
-        hits,
+        inputs,
+        queued: Arc::clone(&queued),
+        alive: Arc::downgrade(&alive),
+        given_up: false,
         spool: spool.clone(),
-        tracking: Tracking::open(status),
+        tracking: tracking.map(Tracking::open),
         began: (clock::now(), Instant::now()),
     };
-    let thread = std::thread::Builder::new().name("joining".into()).spawn(move || {
+    let stage = std::thread::Builder::new().name("joining".into()).spawn(move || {
         stage.run();
         Ok(())
     })?;
-    Ok((JoinSink { to_joiner, spool }, thread))
+    let captured =
+        JoinSink { to_joiner: to_joiner.clone(), spool: spool.clone(), _alive: Arc::clone(&alive) };
+    let logged = LogSink { to_joiner, spool, queued, _alive: alive };
+    Ok(Started { captured, logged, stage })
 }
 
 struct Joining {
     joiner: Joiner,
-    hits: Receiver<Hit>,
+    inputs: Receiver<Input>,
+    queued: Arc<AtomicUsize>,
+    alive: Weak<()>,
+    /// A record of a log could not be put any more: nothing of logs is, so that no mark says it was.
+    given_up: bool,
     spool: HitSink,
-    tracking: Tracking,
+    tracking: Option<Tracking>,
     began: (Timestamp, Instant),
 }
 
 impl Joining {
     fn run(mut self) {
         loop {
-            match self.hits.recv_timeout(self.patience()) {
-                Ok(hit) => {
-                    let now = self.now();
-                    self.joiner.handle_hit(now, hit);
-                    let more: Vec<Hit> = self.hits.try_iter().take(HITS_QUEUED_MAX).collect();
-                    more.into_iter().for_each(|hit| self.joiner.handle_hit(now, hit));
+            match self.inputs.recv_timeout(self.patience()) {
+                Ok(input) => {
+                    self.take(input);
+                    for _ in 0..HITS_QUEUED_MAX {
+                        let Ok(input) = self.inputs.try_recv() else { break };
+                        self.take(input);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -107,6 +212,56 @@ impl Joining {
         let now = self.now();
         self.joiner.finish(now);
         self.hand_on();
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Captured(hit) => self.joiner.handle_hit(now, *hit),
+            Input::Mark(mark) => {
+                // A spool that has stopped takes nothing more.
+                self.wait_for_room(|spool| spool.mark(mark).unwrap_or(true));
+            }
+            Input::Logged(record) => {
+                self.queued.fetch_sub(1, Ordering::Relaxed);
+                match *record {
+                    Record::Hit(hit) => {
+                        // Captured hits that became ready meanwhile are offered, this one is put.
+                        self.hand_on();
+                        self.joiner.handle_hit(now, *hit);
+                        while let Some(hit) = self.joiner.poll_hit() {
+                            self.put(Record::Hit(Box::new(hit)));
+                        }
+                    }
+                    record => self.put(record),
+                }
+            }
+        }
+    }
+
+    /// Puts a record that is not read again once its line's position is saved.
+    fn put(&mut self, record: Record) {
+        let mut waiting = Some(Box::new(record));
+        self.wait_for_room(|spool| {
+            let Some(record) = waiting.take() else { return true };
+            if let Err(NotPut::Full(record)) = spool.put(record) {
+                waiting = Some(record);
+            }
+            waiting.is_none()
+        });
+    }
+
+    /// Tries until it is done, or for a while when nobody waits for it: then its line is read again at the next start,
+    /// because no mark behind it is given either.
+    fn wait_for_room(&mut self, mut is_done: impl FnMut(&HitSink) -> bool) {
+        let mut alone_since = None;
+        while !self.given_up && !is_done(&self.spool) {
+            if self.alive.strong_count() == 0 {
+                let since = alone_since.get_or_insert_with(Instant::now).elapsed();
+                self.given_up = since > LAST_PUT_SECONDS_MAX;
+            }
+            std::thread::sleep(PUT_AGAIN_AFTER);
+        }
     }
 
     /// A clock that nobody sets: a hit must not wait for an hour because the gateway's time was put right.
@@ -126,7 +281,8 @@ impl Joining {
         let now = self.now();
         self.joiner.handle_timeout(now);
         while let Some(question) = self.joiner.poll_question() {
-            let answer = self.tracking.answer(&question);
+            let answer =
+                self.tracking.as_mut().map_or(Answer::Unavailable, |tracking| tracking.answer(&question));
             self.joiner.handle_answer(now, question, answer);
         }
         self.hand_on();
@@ -240,10 +396,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let spool = spool::start(folder.path(), &SpoolConfig { bytes_max: 64 << 20 }).unwrap();
         let status = Published::new(TrackingStatus::default());
-        let (sink, thread) = start(&DetectorConfig::default(), spool.sink.clone(), status.clone()).unwrap();
-        (0..100).for_each(|number| sink.offer(hit(number)));
-        drop((sink, spool.sink));
-        thread.join().unwrap().unwrap();
+        let started = start(&DetectorConfig::default(), spool.sink.clone(), Some(status.clone())).unwrap();
+        (0..100).for_each(|number| started.captured.offer(hit(number)));
+        drop((started.captured, started.logged, spool.sink));
+        started.stage.join().unwrap().unwrap();
         spool.thread.join().unwrap().unwrap();
         assert_eq!(spool.control.safe.borrow().last, 100);
         assert_eq!(spool.control.lost(), 0);

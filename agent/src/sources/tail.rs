@@ -13,11 +13,12 @@ use protocol::message::{Loss, LossReason, Record};
 use tracing::{info, warn};
 
 use super::follow::{Beginning, FollowError, Follower, PathPosition, Turn};
+use super::joining::LogSink;
 use super::line_reader::FileId;
 use super::rotation::{expand, is_pattern};
 use super::{Board, MatcherInForce, Meter, Stop, Told};
 use crate::clock;
-use crate::spool::{HitSink, NotPut, SpoolStopped};
+use crate::spool::{NotPut, SpoolStopped};
 use crate::stages::Stage;
 use crate::state::{Opened, State, StateError};
 
@@ -45,7 +46,7 @@ pub struct TailParts {
     /// What to compare with.
     pub matcher: MatcherInForce,
     /// Where hits go.
-    pub hits: HitSink,
+    pub hits: LogSink,
     /// Marks whose hits are safe.
     pub marks: Receiver<u64>,
     /// Where counts go.
@@ -356,7 +357,7 @@ impl Worker {
 }
 
 /// Reads one path; gives whether there is more at once.
-fn read(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<bool, GiveUp> {
+fn read(followed: &mut Followed, hits: &LogSink, stop: &Stop) -> Result<bool, GiveUp> {
     let detector = &mut followed.detector;
     let mut given_up = None;
     let turn = followed.follower.turn(&mut |line| {
@@ -388,7 +389,7 @@ fn read(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<bool, Gi
     Ok(turn.more)
 }
 
-fn count(followed: &mut Followed, turn: &Turn, hits: &HitSink, stop: &Stop) -> Result<(), GiveUp> {
+fn count(followed: &mut Followed, turn: &Turn, hits: &LogSink, stop: &Stop) -> Result<(), GiveUp> {
     followed.meter.count_read(turn.lines);
     followed.told.tell(&followed.detector, &followed.meter);
     followed.meter.count_dropped(turn.cut);
@@ -404,7 +405,7 @@ fn count(followed: &mut Followed, turn: &Turn, hits: &HitSink, stop: &Stop) -> R
     put(hits, stop, Record::Loss(loss))
 }
 
-fn hand_on(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<(), GiveUp> {
+fn hand_on(followed: &mut Followed, hits: &LogSink, stop: &Stop) -> Result<(), GiveUp> {
     while let Some(hit) = followed.detector.poll_hit() {
         put(hits, stop, Record::Hit(Box::new(hit)))?;
     }
@@ -413,7 +414,7 @@ fn hand_on(followed: &mut Followed, hits: &HitSink, stop: &Stop) -> Result<(), G
 }
 
 /// Waits for room; a line's hit is never dropped.
-fn put(hits: &HitSink, stop: &Stop, record: Record) -> Result<(), GiveUp> {
+fn put(hits: &LogSink, stop: &Stop, record: Record) -> Result<(), GiveUp> {
     let mut record = Box::new(record);
     loop {
         record = match hits.put(record) {

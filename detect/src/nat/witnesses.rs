@@ -43,16 +43,16 @@ struct Known {
 /// What becomes of a hit that is to be given out.
 pub(super) enum Met {
     /// It goes out as it is.
-    Alone(Hit),
+    Alone(Box<Hit>),
     /// It is another witness of a hit that was given out before.
     Witness {
         /// The hit with its witness.
-        of: Hit,
+        of: Box<Hit>,
         /// The one that is none of its own.
-        witness: Hit,
+        witness: Box<Hit>,
     },
     /// More is known of a hit that was given out before.
-    Again(Hit),
+    Again(Box<Hit>),
     /// Nothing new.
     Nothing,
 }
@@ -78,7 +78,7 @@ impl Witnesses {
         }
         let flows = flows_of(&hit);
         if flows.is_empty() {
-            return Met::Alone(hit);
+            return Met::Alone(Box::new(hit));
         }
         let value = self.hasher.hash_one((&hit.observable, &hit.indicator));
         let numbers = self.by_value.get(&value).into_iter().flatten().rev();
@@ -90,14 +90,14 @@ impl Witnesses {
             Some(number) => self.join(now, number, hit),
             None => {
                 self.insert(now, value, hit.clone());
-                Met::Alone(hit)
+                Met::Alone(Box::new(hit))
             }
         }
     }
 
     /// What is said anew of a hit that went out. Of one that was another's witness only the name counts.
     fn update(&mut self, number: u64, mut hit: Hit) -> Met {
-        let Some(known) = self.known.get_mut(&number) else { return Met::Alone(hit) };
+        let Some(known) = self.known.get_mut(&number) else { return Met::Alone(Box::new(hit)) };
         if known.ids.first() != Some(&hit.hit_id) {
             return Met::Nothing;
         }
@@ -109,12 +109,12 @@ impl Witnesses {
         hit.nat = hit.nat.or(known.hit.nat);
         hit.logged = hit.logged.or(known.hit.logged.take());
         known.hit = hit.clone();
-        Met::Again(hit)
+        Met::Again(Box::new(hit))
     }
 
     fn join(&mut self, now: Timestamp, number: u64, other: Hit) -> Met {
         let due_at = super::after(now, self.cooldown_micros.max(APART_MICROS).saturating_add(UPDATE_MICROS));
-        let Some(known) = self.known.get_mut(&number) else { return Met::Alone(other) };
+        let Some(known) = self.known.get_mut(&number) else { return Met::Alone(Box::new(other)) };
         let witness = other.clone();
         if known.ids.len() < IDS_MAX {
             known.ids.push(other.hit_id);
@@ -135,7 +135,7 @@ impl Witnesses {
         hit.host = hit.host.or(other.host);
         hit.remote = hit.remote.or(other.remote);
         hit.last_at = hit.last_at.max(other.last_at);
-        Met::Witness { of: hit.clone(), witness }
+        Met::Witness { of: Box::new(hit.clone()), witness: Box::new(witness) }
     }
 
     fn insert(&mut self, now: Timestamp, value: u64, hit: Hit) {
