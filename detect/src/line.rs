@@ -4,10 +4,13 @@
 //! Works on bytes: what is no UTF-8 separates words and loses nothing else.
 
 mod agents;
+mod cut;
 pub(crate) mod ends;
 mod fields;
 pub(crate) mod formats;
 mod header;
+mod json;
+mod keys;
 #[cfg(test)]
 pub(crate) mod made;
 mod reading;
@@ -120,7 +123,8 @@ impl<'a> Scan<'a> {
                 self.add_url_of_parts(text, at, reading);
                 return false;
             }
-            Field::Domain => protocol::Domain::parse(text).ok().map(Observable::Domain),
+            Field::Domain => domain_of(text),
+            Field::Forwarded => return self.add_forwarded(text, at),
             Field::UserAgent => Observable::parse(protocol::Kind::UserAgent, text).ok(),
             Field::Hash => words::hash(text.as_bytes()),
             Field::Email => Observable::parse(protocol::Kind::Email, text).ok(),
@@ -147,6 +151,18 @@ impl<'a> Scan<'a> {
         true
     }
 
+    /// Adds each address of a list; gives whether all of it is addresses.
+    fn add_forwarded(&mut self, text: &str, at: usize) -> bool {
+        let mut all = true;
+        for part in text.split(',') {
+            match words::endpoint(part) {
+                Some((address, port)) => self.add(Observable::Ip(address), port, Role::Text, at),
+                None => all = false,
+            }
+        }
+        all
+    }
+
     fn add_url_of_parts(&mut self, host: &str, at: usize, reading: &Reading<'_>) {
         let Some(path) = reading.get(Field::UrlPath).and_then(|path| std::str::from_utf8(&path.text).ok())
         else {
@@ -171,6 +187,10 @@ impl<'a> Scan<'a> {
             }
         });
         for span in agents {
+            // The format says it better where the line escapes it.
+            if within(span.start, claimed) {
+                continue;
+            }
             let text = line.get(span.clone()).and_then(|text| std::str::from_utf8(text).ok());
             if let Some(Ok(agent)) = text.map(|text| Observable::parse(protocol::Kind::UserAgent, text)) {
                 self.add(agent, None, Role::Text, span.start);
@@ -316,7 +336,7 @@ impl<'a> Scan<'a> {
             self.add(hash, None, Role::Text, at);
         } else if let Some(domain) = words::domain(word, self.logged.line, at) {
             self.add(Observable::Domain(domain), None, Role::Text, at);
-        } else {
+        } else if !words::is_key(word, self.logged.line, at) {
             words::parts(word, |part, offset| self.classify(part, at + offset));
         }
     }
@@ -356,6 +376,12 @@ impl Finding {
             _ => SeenIn::LogText,
         }
     }
+}
+
+/// A name; one without a dot is a host's name for itself, which nobody looks for.
+fn domain_of(text: &str) -> Option<Observable> {
+    let domain = protocol::Domain::parse(text).ok()?;
+    domain.as_str().contains('.').then_some(Observable::Domain(domain))
 }
 
 fn port_of(url: &Url) -> Option<u16> {

@@ -2,6 +2,8 @@
 //! what; a line of no known format is read as free text.
 
 mod netfilter;
+mod suricata;
+mod zeek;
 
 use super::header::Logged;
 use super::reading::Reading;
@@ -15,7 +17,7 @@ pub(crate) struct Format {
 }
 
 /// In the order in which they are tried: the certain ones first, the broad ones (key=value, JSON) last.
-static FORMATS: &[Format] = &[netfilter::FORMAT];
+static FORMATS: &[Format] = &[netfilter::FORMAT, suricata::EVE, suricata::FAST, zeek::JSON, zeek::TSV];
 
 /// The format of the lines before, which the next one most likely has too.
 #[derive(Clone, Copy, Default)]

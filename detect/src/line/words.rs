@@ -113,6 +113,13 @@ pub(super) fn parts(word: &[u8], mut call: impl FnMut(&[u8], usize)) {
     }
 }
 
+/// Whether a word is the name of a field: `id.orig_h=`, `"id.orig_h":`.
+pub(super) fn is_key(word: &[u8], line: &[u8], at: usize) -> bool {
+    let after = line.get(at + word.len()..).unwrap_or_default();
+    let is_name = word.first().is_some_and(u8::is_ascii_alphabetic) && !word.contains(&b':');
+    is_name && (after.starts_with(b"=") || after.starts_with(b"\":"))
+}
+
 /// An address with or without a port.
 pub(super) fn address(word: &[u8], line: &[u8], at: usize) -> Option<(IpAddr, Option<u16>)> {
     let text = std::str::from_utf8(word).ok()?;
