@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::words;
+
 /// User agents taken from one line.
 const AGENTS_MAX: usize = 4;
 
@@ -52,7 +54,15 @@ fn is_agent_field(before: &[u8]) -> bool {
 fn combined(line: &[u8]) -> Option<Range<usize>> {
     let request = memchr::memmem::find(line, b" HTTP/")?;
     let after = request + closing_quote(line.get(request..)?, b'"')? + 1;
+    let status = line.get(after..)?.trim_ascii_start();
+    if !matches!(status.first(), Some(b'0'..=b'9' | b'-' | b'"')) {
+        return None; // an error that quotes the request
+    }
     let referrer = after + opening_quote(line.get(after..)?)?;
+    let length = closing_quote(line.get(referrer..)?, b'"')?;
+    if words::is_user_agent(line.get(referrer..referrer + length)?) {
+        return Some(referrer..referrer + length); // load balancers write no referrer
+    }
     let between = referrer + closing_quote(line.get(referrer..)?, b'"')? + 1;
     let agent = between + opening_quote(line.get(between..)?)?;
     let length = closing_quote(line.get(agent..)?, b'"')?;

@@ -28,15 +28,7 @@ pub(super) fn word(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// A text in quotes, which a backslash escapes, at the beginning; and what follows it.
 pub(super) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.strip_prefix(b"\"")?;
-    let mut at = 0;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text.get(at) == Some(&b'"') {
-            return Some((text.get(..at)?, text.get(at + 1..)?));
-        }
-        at += 2;
-    }
+    until_quote(text.strip_prefix(b"\"")?)
 }
 
 pub(super) fn is_number(text: &[u8]) -> bool {
@@ -48,4 +40,16 @@ pub(super) fn is_number(text: &[u8]) -> bool {
 pub(super) fn at_last(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr::memrchr(mark, text)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// A text up to the quote that closes it, and what follows.
+pub(super) fn until_quote(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text.get(at) == Some(&b'"') {
+            return Some((text.get(..at)?, text.get(at + 1..)?));
+        }
+        at += 2;
+    }
 }

@@ -1,8 +1,11 @@
 //! The formats that are known, each in a file of its own with a table of lines. A format only says which text is
 //! what; a line of no known format is read as free text.
 
+mod json;
 mod netfilter;
+mod proxy;
 mod suricata;
+mod web;
 mod zeek;
 
 use super::header::Logged;
@@ -16,8 +19,22 @@ pub(crate) struct Format {
     pub read: for<'a> fn(&Logged<'a>, &mut Reading<'a>) -> bool,
 }
 
-/// In the order in which they are tried: the certain ones first, the broad ones (key=value, JSON) last.
-static FORMATS: &[Format] = &[netfilter::FORMAT, suricata::EVE, suricata::FAST, zeek::JSON, zeek::TSV];
+/// In the order in which they are tried.
+static FORMATS: &[Format] = &[
+    netfilter::FORMAT,
+    suricata::EVE,
+    suricata::FAST,
+    zeek::JSON,
+    zeek::TSV,
+    proxy::SQUID,
+    proxy::HAPROXY,
+    web::ACCESS,
+    web::NGINX_ERROR,
+    web::APACHE_ERROR,
+];
+
+/// Tried when no other format has the line, and never remembered: the next line may have a certain one.
+static BROAD: &[Format] = &[json::FORMAT];
 
 /// The format of the lines before, which the next one most likely has too.
 #[derive(Clone, Copy, Default)]
@@ -36,7 +53,28 @@ pub(crate) fn recognise<'a>(
         }
         reading.clear();
     }
+    for format in BROAD {
+        if (format.read)(logged, reading) {
+            return Some(format);
+        }
+        reading.clear();
+    }
     None
+}
+
+/// What stands before and after the time of web servers and proxies, `[22/Nov/2026:10:00:00 +0100]`.
+fn at_web_time(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut from = 0;
+    loop {
+        let at = from + memchr::memmem::find(text.get(from..)?, b"/20")?;
+        // The day and the month stand before the year.
+        let start = at.checked_sub(7)?;
+        let end = at + memchr::memchr(b']', text.get(at..)?)?;
+        if text.get(start) == Some(&b'[') && end <= at + 32 {
+            return Some((text.get(..start)?, text.get(end + 1..)?.trim_ascii_start()));
+        }
+        from = at + 1;
+    }
 }
 
 #[cfg(test)]

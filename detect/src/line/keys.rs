@@ -117,9 +117,14 @@ fn known(name: &[u8]) -> Option<Field> {
             Field::DstAfterPort
         }
         b"proto" | b"protocol" | b"networktransport" => Field::Proto,
-        b"xforwardedfor" | b"httpxforwardedfor" | b"forwardedfor" | b"xff" | b"xrealip" | b"forwarded" => {
-            Field::Forwarded
-        }
+        b"xforwardedfor"
+        | b"httpxforwardedfor"
+        | b"forwardedfor"
+        | b"xff"
+        | b"xrealip"
+        | b"forwarded"
+        | b"requestxforwardedfor"
+        | b"headersxforwardedfor" => Field::Forwarded,
         b"url" | b"urlfull" | b"urloriginal" | b"requesturl" | b"fullurl" => Field::Url,
         b"query"
         | b"qname"

@@ -158,6 +158,21 @@ pub(super) fn endpoint(text: &str) -> Option<(IpAddr, Option<u16>)> {
     Some((address.to_canonical(), port.and_then(|port| port.parse().ok())))
 }
 
+/// Whether a text is an address, with or without a port.
+pub(super) fn is_address(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| endpoint(text).is_some())
+}
+
+/// Whether a text begins as user agents do, with a product and its version: `Mozilla/5.0`, `curl/8.6.0`.
+pub(super) fn is_user_agent(text: &[u8]) -> bool {
+    let Some(slash) = memchr::memchr(b'/', text) else { return false };
+    let (product, version) = text.split_at_checked(slash).unwrap_or_default();
+    let is_product = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b' ');
+    product.first().is_some_and(u8::is_ascii_alphabetic)
+        && product.iter().all(is_product)
+        && version.get(1).is_some_and(u8::is_ascii_digit)
+}
+
 /// Cisco writes `address/port`; a prefix length is below 33.
 fn port_after(after: &[u8]) -> Option<u16> {
     let digits = after.strip_prefix(b"/")?;

@@ -84,7 +84,12 @@ impl<'a> Event<'a> {
         let [src, src_port, dst, dst_port] = packet;
         let from_service = || matches!((port(src_port), port(dst_port)), (Some(..1024), Some(1024..)));
         let ends = match flow {
-            [from, _, to, _] if !from.is_empty() && !to.is_empty() => flow,
+            [from, _, to, _] if !from.is_empty() && !to.is_empty() => {
+                for address in [src, dst].into_iter().filter(|address| *address == from || *address == to) {
+                    reading.take(Field::Nothing, address);
+                }
+                flow
+            }
             _ if self.is_to_client || (self.is_file && from_service()) => [dst, dst_port, src, src_port],
             _ => packet,
         };
