@@ -13,6 +13,7 @@ mod json;
 mod keys;
 #[cfg(test)]
 pub(crate) mod made;
+mod names;
 mod reading;
 pub(crate) mod screen;
 mod view;
@@ -326,17 +327,22 @@ impl<'a> Scan<'a> {
 
     /// Decides what a word is; one that joins several values with colons or dashes is taken apart.
     fn classify(&mut self, word: &[u8], at: usize) {
-        if let Some((address, port)) = words::address(word, self.logged.line, at) {
-            let role = fields::role_of(self.logged.line, at..at + word.len());
+        let line = self.logged.line;
+        if word.len() > words::WORD_BYTES_MAX {
+            words::parts(word, |part, offset| self.classify(part, at + offset));
+        } else if let Some((address, port)) = words::address(word, line, at) {
+            let role = fields::role_of(line, at..at + word.len());
             let port = port.or_else(|| self.port_field(role));
             self.add(Observable::Ip(address), port, role, at);
         } else if let Some(email) = words::email(word) {
             self.add(email, None, Role::Text, at);
         } else if let Some(hash) = words::hash(word) {
             self.add(hash, None, Role::Text, at);
-        } else if let Some(domain) = words::domain(word, self.logged.line, at) {
+        } else if let Some((rest, glued)) = words::unglued(word, line, at) {
+            self.classify(rest, at + glued);
+        } else if let Some(domain) = words::domain(word, line, at) {
             self.add(Observable::Domain(domain), None, Role::Text, at);
-        } else if !words::is_key(word, self.logged.line, at) {
+        } else if !words::is_key(word, line, at) {
             words::parts(word, |part, offset| self.classify(part, at + offset));
         }
     }
@@ -393,3 +399,6 @@ fn port_of(url: &Url) -> Option<u16> {
 #[cfg(test)]
 #[path = "line/line_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "line/trap_tests.rs"]
+mod trap_tests;

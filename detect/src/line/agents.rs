@@ -6,6 +6,8 @@ use super::words;
 
 /// User agents taken from one line.
 const AGENTS_MAX: usize = 4;
+/// How far the end of one is looked for that stands without quotes.
+const BARE_BYTES_MAX: usize = 1024;
 
 /// Where user agents stand.
 pub(super) fn find(line: &[u8]) -> Vec<Range<usize>> {
@@ -17,27 +19,58 @@ pub(super) fn find(line: &[u8]) -> Vec<Range<usize>> {
     spans
 }
 
-/// Values of fields such as `"User-Agent":["…"]`, `user_agent="…"`, `userAgent: "…"`.
+/// Values of fields such as `"User-Agent":["…"]`, `user_agent="…"`, `userAgent: "…"`, `cs(User-Agent)=…`, `ua="…"`.
 fn named(line: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    memchr::memchr2_iter(b'g', b'G', line).filter_map(|g| {
+    let agents = memchr::memchr2_iter(b'g', b'G', line).filter_map(|g| {
         let start = g.checked_sub(1)?;
-        let word = line.get(start..start + 5)?;
-        let end = start + 5;
-        if !word.eq_ignore_ascii_case(b"agent") || !is_agent_field(line.get(..start)?) {
-            return None;
-        }
-        let rest = line.get(end..)?;
-        let opening =
-            rest.iter().position(|byte| !matches!(byte, b'"' | b'\'' | b'\\' | b':' | b'=' | b' ' | b'['))?;
-        let marks = rest.get(..opening)?;
-        let quote = *marks.last().filter(|mark| matches!(mark, b'"' | b'\''))?;
-        if !marks.iter().any(|mark| matches!(mark, b':' | b'=')) {
-            return None;
-        }
-        let from = end + opening;
-        let length = closing_quote(line.get(from..)?, quote)?;
-        Some(from..from + length)
-    })
+        let is_agent = line.get(start..start + 5)?.eq_ignore_ascii_case(b"agent");
+        (is_agent && is_agent_field(line.get(..start)?)).then_some(start + 5)
+    });
+    let short = memchr::memmem::find_iter(line, b"ua=\"").filter_map(|at| {
+        let is_whole = !at.checked_sub(1).and_then(|at| line.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+        is_whole.then_some(at + 2)
+    });
+    agents.chain(short).filter_map(|end| value_at(line, end))
+}
+
+/// The value of the field whose name ends at `end`.
+fn value_at(line: &[u8], end: usize) -> Option<Range<usize>> {
+    let rest = line.get(end..)?;
+    let is_mark = |byte: &u8| matches!(byte, b'"' | b'\'' | b'\\' | b':' | b'=' | b' ' | b'[' | b')');
+    let opening = rest.iter().position(|byte| !is_mark(byte))?;
+    let marks = rest.get(..opening)?;
+    if !marks.iter().any(|mark| matches!(mark, b':' | b'=')) {
+        return None;
+    }
+    let from = end + opening;
+    let text = line.get(from..)?;
+    let length = match *marks.last()? {
+        // JSON inside of JSON.
+        b'"' if marks.ends_with(b"\\\"") => memchr::memmem::find(text, b"\\\"")?,
+        quote @ (b'"' | b'\'') => closing_quote(text, quote)?,
+        _ => bare_length(text).filter(|_| words::is_user_agent(text))?,
+    };
+    Some(from..from + length)
+}
+
+/// How long a user agent is that stands without quotes: up to the next field, or the line's end.
+fn bare_length(text: &[u8]) -> Option<usize> {
+    let text = text.get(..BARE_BYTES_MAX).unwrap_or(text);
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\'' | b'|' | b'\\' | b'<' | b'>' | b'}') || *byte < b' ';
+    let end = text.iter().position(ends).unwrap_or(text.len());
+    let text = text.get(..end)?;
+    let next = memchr::memchr_iter(b'=', text).find_map(|equals| {
+        let name = text
+            .get(..equals)?
+            .iter()
+            .rev()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+            .count();
+        let start =
+            equals.checked_sub(name + 1).filter(|start| name > 0 && text.get(*start) == Some(&b' '))?;
+        Some(start)
+    });
+    Some(text.get(..next.unwrap_or(end))?.trim_ascii_end().len())
 }
 
 /// `user agent` in any spelling, or `agent` as a whole word.

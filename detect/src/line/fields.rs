@@ -147,6 +147,9 @@ const KIND: &[&str] = &["ip", "address", "addr", "host", "ipaddress", "ip_addres
 const SRC_PORT: &[&str] = &["SPT=", "srcport=", "src_port=", "sport=", "spt="];
 const DST_PORT: &[&str] = &["DPT=", "dstport=", "dst_port=", "dport=", "dpt="];
 
+/// Longer names of fields are none of these.
+const NAME_BYTES_MAX: usize = 64;
+
 /// The port that a line gives in a field of its own to its source or destination.
 pub(super) fn port(line: &[u8], role: Role) -> Option<u16> {
     let names = match role {
@@ -183,7 +186,7 @@ fn sends_on(after: &[u8]) -> bool {
 
 fn role_before(line: &[u8], at: usize) -> Role {
     let before = line.get(..at).unwrap_or_default();
-    if before.trim_ascii().is_empty() {
+    if before.trim_ascii_end().is_empty() {
         return Role::Src; // access logs begin with the client
     }
     let before = trim_openings(before);
@@ -201,6 +204,21 @@ fn role_before(line: &[u8], at: usize) -> Role {
     Role::Text
 }
 
+/// The name of the field whose value begins behind a text: `file="`, `"file": "`.
+pub(super) fn name_before(before: &[u8]) -> Option<&[u8]> {
+    match trim_openings(before).trim_ascii_end() {
+        [rest @ .., b'=' | b':'] => Some(word_at_end(trim_openings(rest.trim_ascii_end()))),
+        _ => None,
+    }
+}
+
+/// The word before a value, which quotes may open.
+pub(super) fn word_before(before: &[u8]) -> &[u8] {
+    let before = trim_openings(before);
+    let trimmed = before.trim_ascii_end();
+    if trimmed.len() == before.len() { b"" } else { word_at_end(trimmed) }
+}
+
 /// Removes the quotes and brackets that open before a value.
 fn trim_openings(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., b'"' | b'\'' | b'[' | b'(' | b'<' | b'{' | b'\\' | b'/'] = text {
@@ -211,7 +229,7 @@ fn trim_openings(mut text: &[u8]) -> &[u8] {
 
 fn word_at_end(text: &[u8]) -> &[u8] {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let length = text.iter().rev().take_while(|byte| is_name(byte)).count();
+    let length = text.iter().rev().take(NAME_BYTES_MAX).take_while(|byte| is_name(byte)).count();
     text.get(text.len() - length..).unwrap_or_default()
 }
 

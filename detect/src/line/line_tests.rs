@@ -55,9 +55,9 @@ fn words_and_arrows_name_them_too() {
 fn addresses_stand_in_brackets_with_ports_and_prefixes_of_all_kinds() {
     check(
         "H=mail.example [203.0.113.5]:53343 rejected",
-        &["log.domain mail.example", "log.text 203.0.113.5"],
+        &["log.domain mail.example", "log.text 203.0.113.5:53343"],
     );
-    check("conn [2001:db8::5]:8443 closed", &["log.text 2001:db8::5"]);
+    check("conn [2001:db8::5]:8443 closed", &["log.text 2001:db8::5:8443"]);
     check(
         "Built outbound TCP connection 7 for outside:203.0.113.5/443 to inside:10.0.0.4/4952",
         &["log.text 203.0.113.5:443", "log.text 10.0.0.4:4952"],

@@ -6,10 +6,15 @@ use std::ops::Range;
 use protocol::url::URL_BYTES_MAX;
 use protocol::{Domain, Kind, Observable, Url};
 
+use super::names;
+
 /// Marks of the sentence removed from the end of a URL.
 const TRIMMED_MAX: usize = 8;
-/// Longer words hold nothing that is looked for, apart from what their parts hold.
-const WORD_BYTES_MAX: usize = 1024;
+/// Longer words are nothing as a whole; their parts are looked at.
+pub(super) const WORD_BYTES_MAX: usize = 1024;
+
+/// What stands before the slash at the beginning of a user agent is shorter.
+const PRODUCT_BYTES_MAX: usize = 64;
 
 /// File names look like domains. None of these endings is a top-level domain, so no name is lost by them.
 const FILE_ENDINGS: &[&str] = &[
@@ -93,24 +98,83 @@ fn call_trimmed(line: &[u8], span: Range<usize>, call: &mut impl FnMut(&[u8], us
         word = rest;
     }
     // The shortest value is `::1`.
-    if word.len() >= 3 && word.len() <= WORD_BYTES_MAX && is_worth_a_look(word) {
+    if word.len() >= 3 && is_worth_a_look(word) {
         call(word, at);
     }
 }
 
-/// Calls with the parts between colons, else between at signs, dashes or percent signs, of a word that is nothing whole.
+/// Calls with the parts of a word that is nothing whole: between colons, else between at signs, what is written as
+/// `%2F`, plus signs, letters that are no ASCII, dashes or underscores.
 pub(super) fn parts(word: &[u8], mut call: impl FnMut(&[u8], usize)) {
-    let Some(separator) = [b':', b'@', b'%', b'+', b'-', b'_'].into_iter().find(|byte| word.contains(byte))
-    else {
+    let marks: [fn(u8) -> bool; 7] = [
+        |byte| byte == b':',
+        |byte| byte == b'@',
+        |byte| byte == b'%',
+        |byte| byte == b'+',
+        |byte| byte >= 0x80,
+        |byte| byte == b'-',
+        |byte| byte == b'_',
+    ];
+    let Some(is_mark) = marks.into_iter().find(|is_mark| word.iter().any(|byte| is_mark(*byte))) else {
         return;
     };
     let mut at = 0;
-    for part in word.split(|byte| *byte == separator) {
+    for part in word.split(|byte| is_mark(*byte)) {
         if part.len() >= 7 {
             call(part, at);
         }
         at += part.len() + 1;
     }
+}
+
+/// A word without what belongs to an escape that is written before it, and how many bytes that is: the `n` of `\n`, the
+/// `011` of `#011` (rsyslog), the `2F` of `%2F`, the `31m` of a colour.
+pub(super) fn unglued<'w>(word: &'w [u8], line: &[u8], at: usize) -> Option<(&'w [u8], usize)> {
+    let glued = match tag(word) {
+        0 => glued(word, line.get(..at)?),
+        tag => tag,
+    };
+    Some((word.get(glued..)?, glued)).filter(|_| glued > 0)
+}
+
+/// `IPv6:` before an address that has colons itself.
+fn tag(word: &[u8]) -> usize {
+    let Some(colon) = memchr::memchr(b':', word) else { return 0 };
+    let (name, rest) = word.split_at_checked(colon).unwrap_or_default();
+    let is_address = name.len() <= 24
+        && name.iter().any(|byte| !byte.is_ascii_hexdigit())
+        && rest.get(1..).is_some_and(|rest| std::str::from_utf8(rest).is_ok_and(|text| v6(text).is_some()));
+    if is_address { colon + 1 } else { 0 }
+}
+
+fn glued(word: &[u8], before: &[u8]) -> usize {
+    let digits = |from: usize, count: usize, is_digit: fn(&u8) -> bool| {
+        word.get(from..from + count).is_some_and(|digits| digits.iter().all(is_digit))
+    };
+    let octal: fn(&u8) -> bool = |byte| matches!(byte, b'0'..=b'7');
+    match (before.last(), word.first()) {
+        (Some(b'\\' | b'#'), Some(_)) if digits(0, 3, octal) => 3,
+        (Some(b'\\'), Some(b'x')) if digits(1, 2, u8::is_ascii_hexdigit) => 3,
+        (Some(b'\\'), Some(b'u')) if digits(1, 4, u8::is_ascii_hexdigit) => 5,
+        (Some(b'\\'), Some(b'n' | b't' | b'r' | b'b' | b'f')) => 1,
+        (Some(b'%'), Some(_)) if digits(0, 2, u8::is_ascii_hexdigit) => 2,
+        _ => colour(word, before),
+    }
+}
+
+/// `ESC [ 1 ; 31 m` in front of a word, the escape character itself in any of its spellings.
+fn colour(word: &[u8], before: &[u8]) -> usize {
+    let number = word.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
+    if !word.get(number).is_some_and(u8::is_ascii_alphabetic) {
+        return 0;
+    }
+    let numbers = before.iter().rev().take(16).take_while(|byte| matches!(byte, b'0'..=b'9' | b';')).count();
+    let Some(introduced) = before.get(..before.len() - numbers).and_then(|text| text.strip_suffix(b"["))
+    else {
+        return 0;
+    };
+    let spellings = [&b"\x1b"[..], b"033", b"x1b", b"x1B", b"u001b", b"u001B", b"\\e", b"^["];
+    if spellings.iter().any(|escape| introduced.ends_with(escape)) { number + 1 } else { 0 }
 }
 
 /// Whether a word is the name of a field: `id.orig_h=`, `"id.orig_h":`.
@@ -123,9 +187,12 @@ pub(super) fn is_key(word: &[u8], line: &[u8], at: usize) -> bool {
 /// An address with or without a port.
 pub(super) fn address(word: &[u8], line: &[u8], at: usize) -> Option<(IpAddr, Option<u16>)> {
     let text = std::str::from_utf8(word).ok()?;
+    let before = line.get(..at).unwrap_or_default();
+    let after = line.get(at + word.len()..).unwrap_or_default();
     if let Ok(v4) = text.parse::<Ipv4Addr>() {
-        let after = line.get(at + word.len()..).unwrap_or_default();
-        return (!is_version(line, at, v4)).then(|| (v4.into(), port_after(after)));
+        // An object identifier begins with a dot: `.1.3.6.1`.
+        let is_none = before.ends_with(b".") || is_version(before, v4);
+        return (!is_none).then(|| (v4.into(), port_after(before, after)));
     }
     if let Some((address, port)) = text.split_once(':')
         && let Ok(v4) = address.parse::<Ipv4Addr>()
@@ -133,7 +200,21 @@ pub(super) fn address(word: &[u8], line: &[u8], at: usize) -> Option<(IpAddr, Op
         let port = port.split(':').next().and_then(|port| port.parse().ok());
         return Some((v4.into(), port));
     }
-    v6(text).map(|v6| (IpAddr::from(v6).to_canonical(), None))
+    if let Some(v6) = v6(text) {
+        return Some((IpAddr::from(v6).to_canonical(), port_after(before, after)));
+    }
+    dotted_port(text, before, after)
+}
+
+/// `203.0.113.5.50550`, as packet dumps write an address with its port. Ports of services count beside an arrow only:
+/// `1.2.3.4.5` is a version or an object identifier.
+fn dotted_port(text: &str, before: &[u8], after: &[u8]) -> Option<(IpAddr, Option<u16>)> {
+    let (address, port) = text.rsplit_once('.')?;
+    let address: IpAddr = address.parse().ok()?;
+    let number: u16 = port.parse().ok()?;
+    let has_arrow = before.ends_with(b"> ") || after.starts_with(b" > ");
+    let is_version = matches!(address, IpAddr::V4(v4) if is_version(before, v4)) || before.ends_with(b".");
+    ((has_arrow || number >= 1024) && !is_version).then_some((address.to_canonical(), Some(number)))
 }
 
 /// What a field holds that is an address: alone, with a zone, with a port after `:` or `/`, an IPv6 one in brackets.
@@ -165,7 +246,8 @@ pub(super) fn is_address(text: &[u8]) -> bool {
 
 /// Whether a text begins as user agents do, with a product and its version: `Mozilla/5.0`, `curl/8.6.0`.
 pub(super) fn is_user_agent(text: &[u8]) -> bool {
-    let Some(slash) = memchr::memchr(b'/', text) else { return false };
+    let beginning = text.get(..PRODUCT_BYTES_MAX).unwrap_or(text);
+    let Some(slash) = memchr::memchr(b'/', beginning) else { return false };
     let (product, version) = text.split_at_checked(slash).unwrap_or_default();
     let is_product = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b' ');
     product.first().is_some_and(u8::is_ascii_alphabetic)
@@ -173,19 +255,39 @@ pub(super) fn is_user_agent(text: &[u8]) -> bool {
         && version.get(1).is_some_and(u8::is_ascii_digit)
 }
 
-/// Cisco writes `address/port`; a prefix length is below 33.
-fn port_after(after: &[u8]) -> Option<u16> {
-    let digits = after.strip_prefix(b"/")?;
-    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
-    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok().filter(|port| *port > 32)
+/// What follows an address as its port: Cisco writes `address/port`, where a prefix length is below 33; others
+/// `[address]:port` or `address#port`.
+fn port_after(before: &[u8], after: &[u8]) -> Option<u16> {
+    let in_brackets = || after.strip_prefix(b"]:").filter(|_| before.ends_with(b"["));
+    let (digits, least) = match after.strip_prefix(b"/") {
+        Some(digits) => (digits, 33),
+        None => (after.strip_prefix(b"#").or_else(in_brackets)?, 1),
+    };
+    let end = digits.iter().take(6).position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len().min(6));
+    std::str::from_utf8(digits.get(..end)?)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|port| *port >= least && !digits.starts_with(b"0"))
 }
 
+/// Words after which four numbers are a version.
+const VERSION: &[&str] = &["version", "ver", "v", "firmware", "revision"];
+
 /// `Chrome/120.0.0.0` and `version 1.2.3.4` are no addresses.
-fn is_version(line: &[u8], at: usize, v4: Ipv4Addr) -> bool {
-    let before = line.get(..at).unwrap_or_default();
+fn is_version(before: &[u8], v4: Ipv4Addr) -> bool {
     let product = matches!(before, [.., letter, b'/'] if letter.is_ascii_alphabetic());
-    let named = [&b"ersion "[..], b"ersion: ", b"ersion=", b"ersion=\"", b"ersion\":\""];
-    (product && v4.octets().ends_with(&[0, 0])) || named.iter().any(|name| before.ends_with(name))
+    let is_mark = |byte: &&u8| matches!(byte, b' ' | b':' | b'=' | b'"' | b'\'' | b'.');
+    let marks = before.iter().rev().take(4).take_while(is_mark).count();
+    let name = before.get(..before.len() - marks).unwrap_or_default();
+    let letters = name.iter().rev().take(20).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let name = name.get(name.len() - letters..).unwrap_or_default();
+    let ends_in_version = || {
+        name.len() >= 7 && name.get(name.len() - 7..).is_some_and(|end| end.eq_ignore_ascii_case(b"version"))
+    };
+    (product && v4.octets().ends_with(&[0, 0]))
+        || (marks > 0
+            && (VERSION.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) || ends_in_version()))
 }
 
 /// IPv6, but no time (`12:34:56`), no hardware address and no `a::b` of a programming language.
@@ -225,7 +327,7 @@ pub(super) fn hash(word: &[u8]) -> Option<Observable> {
     Observable::parse(kind, std::str::from_utf8(word).ok()?).ok()
 }
 
-/// A name with a dot whose last label is one of letters, and which is no file name.
+/// A name with a dot whose last label is one of letters, and which names nothing else.
 pub(super) fn domain(word: &[u8], line: &[u8], at: usize) -> Option<Domain> {
     if word.len() < 4 || !word.contains(&b'.') || word.contains(&b':') || word.contains(&b'@') {
         return None;
@@ -236,11 +338,7 @@ pub(super) fn domain(word: &[u8], line: &[u8], at: usize) -> Option<Domain> {
     if !letters && !last.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--")) {
         return None;
     }
-    let before = at.checked_sub(1).and_then(|at| line.get(at));
-    let after = line.get(at + word.len());
-    let in_path =
-        matches!(before, Some(b'/' | b'\\')) && !line.get(..at).is_some_and(|line| line.ends_with(b"//"));
-    if in_path || after == Some(&b'(') || is_file_ending(last) {
+    if is_file_ending(last) || names::is_other(word, line, at) {
         return None;
     }
     Domain::parse(text).ok()
