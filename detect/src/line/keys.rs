@@ -36,6 +36,7 @@ fn of_way(names: &[&[u8]]) -> Option<Field> {
     known(letters.get(..length)?)
 }
 
+#[expect(clippy::too_many_lines, reason = "one match, one arm a field")]
 fn known(name: &[u8]) -> Option<Field> {
     Some(match name {
         b"src"
