@@ -13,7 +13,8 @@ use crate::counters::Counters;
 use crate::flow::{FlowKey, Way};
 use crate::home::{Home, Sides, is_no_origin};
 use crate::http;
-use crate::line::{Scan, screen};
+use crate::line::Scan;
+use crate::line::screen::Screen;
 use crate::matcher::Matcher;
 use crate::normal::Scratch;
 use crate::sighting::{Seen, Sighting, SightingRecord, Wants};
@@ -69,6 +70,7 @@ pub(crate) struct Door {
     /// Bytes that flows may still keep to remember their hits.
     pub room: usize,
     scratch: Scratch,
+    screen: Screen,
 }
 
 impl Door {
@@ -82,6 +84,7 @@ impl Door {
             counters: Counters::default(),
             room: usize::MAX,
             scratch: Scratch::default(),
+            screen: Screen::default(),
         }
     }
 
@@ -95,8 +98,8 @@ impl Door {
     }
 
     /// Whether nothing that is looked for can be in a log line.
-    pub fn is_out_of_question(&self, line: &[u8]) -> bool {
-        self.matcher.as_ref().is_some_and(|matcher| !screen::may_match(line, matcher))
+    pub fn is_out_of_question(&mut self, line: &[u8]) -> bool {
+        self.matcher.as_ref().is_some_and(|matcher| !self.screen.may_match(line, matcher))
     }
 
     pub fn set_matcher(&mut self, matcher: Arc<Matcher>) {

@@ -11,6 +11,7 @@ use protocol::bundle::{Line, SetHash};
 use protocol::index::{Builder, Index, IndexError, Layers, Matches, Plan, Sanity, Value};
 use protocol::{Indicator, Kind, Serial, Timestamp};
 
+use crate::line::screen::Looks;
 use crate::sighting::Wants;
 
 /// A set of indicators to compare with.
@@ -19,6 +20,7 @@ pub struct Matcher {
     layers: Option<Layers>,
     serial: Serial,
     wants: Wants,
+    looks: Looks,
     indicators: u64,
     damaged: AtomicBool,
 }
@@ -31,6 +33,7 @@ impl Matcher {
             layers: None,
             serial: Serial::default(),
             wants,
+            looks: Looks::default(),
             indicators: 0,
             damaged: AtomicBool::new(false),
         }
@@ -49,6 +52,7 @@ impl Matcher {
                 sha1: wants(Kind::Sha1),
                 sha256: wants(Kind::Sha256),
             },
+            looks: Looks::of(&layers),
             indicators: kinds.values().sum(),
             layers: Some(layers),
             damaged: AtomicBool::new(false),
@@ -104,6 +108,11 @@ impl Matcher {
     /// What of the kinds that cost work to make it holds.
     pub(crate) fn wants(&self) -> Wants {
         self.wants
+    }
+
+    /// What log lines are looked through for.
+    pub(crate) fn looks(&self) -> Looks {
+        self.looks
     }
 
     /// All indicators that count for a value at a time, the closest first.

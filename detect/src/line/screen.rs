@@ -1,11 +1,178 @@
 //! The quick look at a line: whether anything in it may be looked for at all. Most lines end here, without a format
 //! being recognised and without anything being copied.
 //!
-//! *No* is certain: whatever [`super::Scan`] would find in the line and an indicator is on, is found here too.
+//! *No* is certain: whatever [`super::Scan`] would find in the line and an indicator is on, is found here too. So more
+//! texts are asked for than the scan would take: of the values that may begin or end at several places, all.
+
+mod bytes;
+mod colons;
+mod dots;
+mod mail;
+mod urls;
+
+use std::net::IpAddr;
+
+use protocol::Kind;
+use protocol::index::{Layers, Value};
+use protocol::observable::UserAgent;
 
 use crate::matcher::Matcher;
 
-/// Whether an indicator may be on anything in this line.
-pub(crate) fn may_match(_line: &[u8], _matcher: &Matcher) -> bool {
-    true
+/// What a set of indicators has at all: for the rest nothing is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Looks {
+    addresses: bool,
+    names: bool,
+    single_labels: bool,
+    urls: bool,
+    hashes: bool,
+    emails: bool,
+    agents: bool,
 }
+
+impl Looks {
+    pub fn of(layers: &Layers) -> Self {
+        let kinds = layers.kinds();
+        let any = |names: &[&str]| names.iter().any(|name| kinds.get(*name).is_some_and(|count| *count > 0));
+        Self {
+            addresses: any(&[Kind::Ip.as_str(), "ip_port", "network"]),
+            names: any(&[Kind::Domain.as_str(), "wildcard", "email_domain"]),
+            single_labels: layers.has_single_labels(),
+            urls: any(&[Kind::Url.as_str(), "url_prefix"]),
+            hashes: any(&[Kind::Md5.as_str(), Kind::Sha1.as_str(), Kind::Sha256.as_str()]),
+            emails: any(&[Kind::Email.as_str()]),
+            agents: any(&[Kind::UserAgent.as_str(), "user_agent_part"]),
+        }
+    }
+}
+
+/// Looks at lines; keeps room for the normal forms.
+#[derive(Default)]
+pub(crate) struct Screen {
+    room: Room,
+}
+
+#[derive(Default)]
+struct Room {
+    lowered: Vec<u8>,
+    plain: Vec<u8>,
+    normal: String,
+}
+
+impl Screen {
+    /// Whether an indicator may be on anything in this line.
+    pub fn may_match(&mut self, line: &[u8], matcher: &Matcher) -> bool {
+        let Some(layers) = matcher.layers() else { return false };
+        let looks = matcher.looks();
+        let mut look =
+            Look { line, layers, looks, room: &mut self.room, names_done: 0, groups_done: 0, urls_seen: 0 };
+        look.marks()
+            || (looks.names && look.has_escaped_dots())
+            || (looks.hashes && look.hashes())
+            || (looks.emails && look.emails())
+            || (looks.agents && look.agents())
+            || (looks.single_labels && look.single_labels())
+    }
+}
+
+/// As [`Screen::may_match`], once.
+#[cfg(test)]
+pub(crate) fn may_match(line: &[u8], matcher: &Matcher) -> bool {
+    Screen::default().may_match(line, matcher)
+}
+
+/// One line that is looked at.
+struct Look<'a> {
+    line: &'a [u8],
+    layers: &'a Layers,
+    looks: Looks,
+    room: &'a mut Room,
+    /// Up to here names with dots are done with.
+    names_done: usize,
+    /// Up to here groups with colons are done with.
+    groups_done: usize,
+    urls_seen: usize,
+}
+
+impl Look<'_> {
+    /// Goes from dot to colon to dot: every value apart from hashes and user agents has one.
+    fn marks(&mut self) -> bool {
+        let (words, rest) = self.line.as_chunks::<8>();
+        let mut all = 0;
+        for (start, word) in (0..).step_by(8).zip(words) {
+            let word = u64::from_le_bytes(*word);
+            all |= word;
+            let mut marks = bytes::equal(word, b'.') | bytes::equal(word, b':');
+            while marks != 0 {
+                let at = start + (marks.trailing_zeros() as usize >> 3);
+                marks &= marks - 1;
+                if self.mark(at) {
+                    return true;
+                }
+            }
+        }
+        for at in self.line.len() - rest.len()..self.line.len() {
+            if self.mark(at) {
+                return true;
+            }
+        }
+        let is_ascii = all & bytes::HIGH_BITS == 0 && rest.is_ascii();
+        !is_ascii && self.foreign()
+    }
+
+    #[inline]
+    fn mark(&mut self, at: usize) -> bool {
+        match self.line.get(at) {
+            Some(b'.') => at >= self.names_done && self.dot(at),
+            Some(b':') => self.colon(at),
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn byte_before(&self, at: usize) -> Option<u8> {
+        at.checked_sub(1).and_then(|at| self.line.get(at)).copied()
+    }
+
+    #[inline]
+    fn asks_address(&self, address: IpAddr) -> bool {
+        self.layers.may_hold(Value::Ip(address, None))
+    }
+
+    /// A hash is a run of hexadecimal digits: one of 32 or more has one at every 32nd place.
+    fn hashes(&self) -> bool {
+        let is_digit = |byte: &u8| byte.is_ascii_hexdigit();
+        let mut done = 0;
+        for at in (31..self.line.len()).step_by(32) {
+            if at < done || !self.line.get(at).is_some_and(is_digit) {
+                continue;
+            }
+            let (before, after) = self.line.split_at_checked(at).unwrap_or_default();
+            let before = before.get(done..).unwrap_or_default();
+            let left = before.iter().rev().take_while(|byte| is_digit(byte)).count();
+            let right = after.iter().take_while(|byte| is_digit(byte)).count();
+            done = at + right;
+            let asks = |run: &[u8]| {
+                super::words::hash(run)
+                    .is_some_and(|hash| Value::with(&hash, None, |value| self.layers.may_hold(value)))
+            };
+            if matches!(left + right, 32 | 40 | 64) && self.line.get(at - left..at + right).is_some_and(asks)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn agents(&self) -> bool {
+        super::agents::find(self.line).into_iter().any(|span| {
+            let text = self.line.get(span).and_then(|text| std::str::from_utf8(text).ok());
+            let agent = text.and_then(UserAgent::normal);
+            agent.is_some_and(|agent| self.layers.may_hold(Value::UserAgent(agent)))
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "screen/screen_tests.rs"]
+mod tests;

@@ -387,7 +387,7 @@ fn untrimmed_url_at<'a>(line: &'a [u8], colon: usize, scheme_end: &str) -> Optio
 }
 
 /// A closing bracket or mark at the end belongs to the sentence, unless the URL opened the bracket.
-fn trim_sentence(mut text: &str) -> Option<&str> {
+pub(super) fn trim_sentence(mut text: &str) -> Option<&str> {
     for _ in 0..TRIMMED_MAX {
         let Some(last) = text.chars().next_back() else { break };
         let belongs = match last {
@@ -404,7 +404,7 @@ fn trim_sentence(mut text: &str) -> Option<&str> {
     Some(text)
 }
 
-fn ends_url(byte: u8) -> bool {
+pub(super) fn ends_url(byte: u8) -> bool {
     byte <= b' '
         || byte == 0x7f
         || matches!(byte, b'"' | b'<' | b'>' | b'`' | b'|' | b'\\' | b'^' | b'{' | b'}')

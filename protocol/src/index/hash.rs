@@ -90,9 +90,9 @@ impl Hasher {
 
     /// Calls with the number of labels and the hash of each parent of a name, the shortest first, itself last.
     #[inline]
-    pub fn parents(&self, tag: Tag, name: &str, mut each: impl FnMut(u32, u64)) {
+    pub fn parents(&self, tag: Tag, name: &[u8], mut each: impl FnMut(u32, u64)) {
         let mut state = self.start;
-        for (labels, label) in (1..).zip(name.as_bytes().rsplit(|byte| *byte == b'.')) {
+        for (labels, label) in (1..).zip(name.rsplit(|byte| *byte == b'.')) {
             state = self.mix(state, label);
             each(labels, self.finish(state, tag));
         }
@@ -158,9 +158,9 @@ mod tests {
     #[test]
     fn a_parent_has_the_hash_that_it_has_alone() {
         let hasher = hasher();
-        let hashes = |name| {
+        let hashes = |name: &str| {
             let mut all = Vec::new();
-            hasher.parents(Tag::Name, name, |labels, hash| all.push((labels, hash)));
+            hasher.parents(Tag::Name, name.as_bytes(), |labels, hash| all.push((labels, hash)));
             all
         };
         let all = hashes("a-long-label.b.evil.example");
@@ -191,7 +191,7 @@ mod tests {
             ["a.b", "ab", "a..b", "b.a", "a.b.", "abcdefgh.i", "abcdefg.hi", "abcdefghi", "\0", "", "\0\0"]
         {
             let mut last = 0;
-            hasher.parents(Tag::Name, name, |_, hash| last = hash);
+            hasher.parents(Tag::Name, name.as_bytes(), |_, hash| last = hash);
             assert!(all.insert(last), "{name}");
             assert!(all.insert(hasher.bytes(Tag::Url, name.as_bytes())), "{name}");
         }

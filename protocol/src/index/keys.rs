@@ -79,6 +79,11 @@ impl Shape {
         }
     }
 
+    /// Whether a name of one label is stored.
+    pub fn has_single_labels(&self) -> bool {
+        self.labels & bit(1) != 0
+    }
+
     /// Whether it can have been noted: each length once, and none beyond an address.
     pub fn is_possible(&self) -> bool {
         let in_order = |lengths: &[u8], most| {
@@ -96,10 +101,10 @@ impl Shape {
                     each((Class::Addresses, endpoint_hash(hasher, SocketAddr::new(address, port))));
                 }
             }
-            Value::Domain(name) => self.each_name(hasher, name, &mut each),
+            Value::Domain(name) => self.each_name(hasher, name.as_bytes(), &mut each),
             Value::Email(email) => {
                 each((Class::Texts, hasher.bytes(Tag::Email, email.as_bytes())));
-                self.each_name(hasher, domain_of(email), &mut each);
+                self.each_name(hasher, domain_of(email).as_bytes(), &mut each);
             }
             Value::UrlKey(key) => {
                 each((Class::Urls, hasher.bytes(Tag::Url, key.as_bytes())));
@@ -120,7 +125,9 @@ impl Shape {
         }
     }
 
-    fn each_name(&self, hasher: &Hasher, name: &str, each: &mut impl FnMut(Key)) {
+    /// Calls with the key of a name in normal form and of each of its parents that may be stored.
+    #[inline]
+    pub fn each_name(&self, hasher: &Hasher, name: &[u8], each: &mut impl FnMut(Key)) {
         hasher.parents(Tag::Name, name, |labels, hash| {
             if self.labels & bit(labels) != 0 {
                 each((Class::Names, hash));
@@ -152,7 +159,7 @@ fn domain_of(email: &str) -> &str {
 pub fn key_of(hasher: &Hasher, look_for: &LookFor) -> Key {
     let by_name = |name: &str| {
         let mut last = 0;
-        hasher.parents(Tag::Name, name, |_, hash| last = hash);
+        hasher.parents(Tag::Name, name.as_bytes(), |_, hash| last = hash);
         (Class::Names, last)
     };
     let text = |class, tag, text: &str| (class, hasher.bytes(tag, text.as_bytes()));

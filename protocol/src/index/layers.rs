@@ -147,6 +147,17 @@ impl Layers {
         self.each().any(|index| index.may_hold(value))
     }
 
+    /// As [`Layers::may_hold`] of a domain name whose letters are lowered. Bytes that are no name may be asked too.
+    #[inline]
+    pub fn may_hold_name(&self, name: &[u8]) -> bool {
+        self.each().any(|index| index.may_hold_name(name))
+    }
+
+    /// Whether an indicator may be on names of one label, which nothing in a text tells from other words.
+    pub fn has_single_labels(&self) -> bool {
+        self.each().any(|index| index.has_single_labels())
+    }
+
     /// The indicators that count for a value at a time.
     ///
     /// # Errors

@@ -122,6 +122,20 @@ impl Index {
         }
     }
 
+    /// As [`Index::may_hold`] of a name in lower case, which need be none.
+    #[inline]
+    pub(super) fn may_hold_name(&self, name: &[u8]) -> bool {
+        let mut may = false;
+        self.shape.each_name(&self.hasher, name, &mut |key| may |= self.passes(key));
+        may
+    }
+
+    /// Whether an indicator is on a name of one label.
+    pub(super) fn has_single_labels(&self) -> bool {
+        self.shape.has_single_labels()
+    }
+
+    #[inline]
     fn passes(&self, (class, hash): Key) -> bool {
         let filter = self.filters.get(class as usize);
         filter.is_some_and(|filter| filter.contains(hash, self.hasher.more(hash)))

@@ -1,0 +1,71 @@
+//! Colons: addresses of version six, and what a URL's scheme ends with.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::Look;
+use super::bytes::{self, COLON, DIGIT, DOT, HEX, LETTER};
+
+impl Look<'_> {
+    #[inline]
+    pub(super) fn colon(&mut self, at: usize) -> bool {
+        let Some(next) = self.line.get(at + 1).copied() else { return false };
+        match next {
+            b'/' | b'\\' => self.looks.urls && self.scheme_end(at),
+            b':' => at >= self.groups_done && self.groups(at),
+            _ if bytes::kind(next) & HEX == 0 => false,
+            _ => {
+                let begins = self.byte_before(at).is_some_and(|byte| bytes::kind(byte) & (HEX | COLON) != 0);
+                begins && at >= self.groups_done && self.groups(at)
+            }
+        }
+    }
+
+    /// Groups of hexadecimal digits: an address of version six, a time, an address of hardware.
+    fn groups(&mut self, at: usize) -> bool {
+        let (before, after) = self.line.split_at_checked(at).unwrap_or_default();
+        let before = before.get(self.groups_done..).unwrap_or_default();
+        let (left, _) = bytes::run(before.iter().rev(), HEX | COLON);
+        let (right, kinds) = bytes::run(after.iter(), HEX | COLON | DOT);
+        let (start, end) = (at - left, at + right);
+        self.groups_done = end;
+        if !self.looks.addresses || end - start < 3 {
+            return false;
+        }
+        let Some(run) = self.line.get(start..end) else { return false };
+        let colons = memchr::memchr_iter(b':', run).count();
+        let shortened = run.windows(2).any(|two| two == b"::");
+        let enough = shortened || colons >= 7 || (colons == 6 && kinds & DOT != 0);
+        enough && self.address_of_groups(run, start)
+    }
+
+    fn address_of_groups(&self, run: &[u8], start: usize) -> bool {
+        let Ok(mut text) = std::str::from_utf8(run) else { return true };
+        let is_word = |byte: Option<u8>| byte.is_some_and(|byte| bytes::kind(byte) & (LETTER | DIGIT) != 0);
+        // The first and last group belong to a word when the word goes on with other letters: `std::vec`.
+        if is_word(self.byte_before(start)) {
+            if matches!(self.byte_before(start - 1), Some(b'\\')) {
+                return true; // an escape sequence
+            }
+            text = text.split_once(':').map_or("", |(_, rest)| rest);
+        }
+        if is_word(self.line.get(start + run.len()).copied()) {
+            text = text.rsplit_once(':').map_or("", |(rest, _)| rest);
+        }
+        text = text.trim_matches('.');
+        let text = if text.starts_with("::") { text } else { text.trim_start_matches(':') };
+        let text = if text.ends_with("::") { text } else { text.trim_end_matches(':') };
+        match text.parse::<Ipv6Addr>() {
+            Ok(address) => self.asks_address(IpAddr::from(address).to_canonical()),
+            // Hardware, a time, or dots and colons alone; of the rest nobody knows where an address would end.
+            Err(_) => may_hold_groups(text),
+        }
+    }
+}
+
+/// Whether an address may begin or end inside of a text that is none.
+fn may_hold_groups(text: &str) -> bool {
+    let groups = || text.split([':', '.']).filter(|group| !group.is_empty());
+    let shortened = text.contains("::");
+    let pairs = groups().all(|group| group.len() == 2);
+    groups().next().is_some() && if shortened { true } else { !pairs && groups().count() > 8 }
+}

@@ -1,0 +1,198 @@
+//! Texts with dots: names, and addresses of version four.
+
+use std::net::Ipv4Addr;
+
+use protocol::domain;
+
+use super::Look;
+use super::bytes::{self, DASH, DIGIT, DOT, FOREIGN, LETTER, NAME, UPPER};
+
+/// RFC 1035 §2.3.4.
+const NAME_BYTES_MAX: usize = 253;
+/// Letters with marks of Latin alphabets begin with these bytes in UTF-8. No such letter stands for a dot.
+const LATIN: std::ops::RangeInclusive<u8> = 0xc3..=0xc9;
+
+impl Look<'_> {
+    /// The text around the dot at this place, up to where no name goes on.
+    pub(super) fn dot(&mut self, at: usize) -> bool {
+        let line = self.line;
+        let (before, after) = line.split_at_checked(at).unwrap_or_default();
+        // The dot of a sentence's end.
+        if after.get(1).is_none_or(|byte| bytes::kind(*byte) & NAME == 0) {
+            return false;
+        }
+        let before = before.get(self.names_done..).unwrap_or_default();
+        let (left, kinds_left) = bytes::run(before.iter().rev(), NAME);
+        let (right, kinds_right) = bytes::run(after.iter(), NAME);
+        let start = at - left;
+        self.names_done = at + right;
+        let kinds = kinds_left | kinds_right;
+        let Some(run) = line.get(start..at + right) else { return false };
+        if matches!(self.byte_before(start), Some(b'\\' | b'#')) && self.escaped(run, kinds) {
+            return true;
+        }
+        if kinds & (LETTER | DASH | FOREIGN) == 0 {
+            return self.digits(run);
+        }
+        // A letter of an international name may follow that is written as an escape sequence.
+        if line.get(self.names_done) == Some(&b'\\') && is_foreign_escape(line, self.names_done) {
+            return true;
+        }
+        // What is no ASCII has its turn after the marks.
+        kinds & FOREIGN == 0 && self.text(run, kinds)
+    }
+
+    /// What follows the mark of an escape sequence: `\t`, `\x09`, `\u0009`, `#011`.
+    fn escaped(&mut self, run: &[u8], kinds: u8) -> bool {
+        let skip = match run {
+            [b'u', ..] if code_of(run).is_some_and(|code| code >= 0x80) => return true,
+            [b'u', ..] => 5,
+            [b'x' | b'0'..=b'9', ..] => 3,
+            _ => 1,
+        };
+        run.get(skip..).is_some_and(|rest| self.text(rest, kinds))
+    }
+
+    /// Whether an escape sequence stands for a dot of another alphabet, which makes names too.
+    pub(super) fn has_escaped_dots(&self) -> bool {
+        memchr::memchr_iter(b'\\', self.line).any(|at| {
+            let code = self.line.get(at + 1..).and_then(code_of);
+            code.is_some_and(|code| (0x2024..=0x2026).contains(&code) || code >= 0x2488)
+        })
+    }
+
+    /// A text of the bytes of names, whole and the pieces between its dashes.
+    fn text(&mut self, run: &[u8], kinds: u8) -> bool {
+        let is_outer = |byte: &u8| matches!(byte, b'.' | b'-');
+        let first = run.iter().take_while(|byte| is_outer(byte)).count();
+        let last = run.iter().rev().take_while(|byte| is_outer(byte)).count();
+        let Some(inner) = run.get(first..run.len().saturating_sub(last)) else { return false };
+        if self.piece(inner, kinds) || (inner.len() < run.len() && self.piece(run, kinds)) {
+            return true;
+        }
+        kinds & DASH != 0 && self.pieces(inner, kinds)
+    }
+
+    /// Pieces between `-`, and in these between `_`: values that something joined.
+    fn pieces(&mut self, text: &[u8], kinds: u8) -> bool {
+        text.split(|byte| *byte == b'-').any(|part| {
+            (part.len() < text.len() && self.piece(part, kinds))
+                || (part.contains(&b'_')
+                    && part.split(|byte| *byte == b'_').any(|piece| self.piece(piece, kinds)))
+        })
+    }
+
+    /// A name or an address, if anything; `kinds` is of the text that it is a piece of.
+    fn piece(&mut self, text: &[u8], kinds: u8) -> bool {
+        let text = text.strip_suffix(b".").unwrap_or(text);
+        if !text.contains(&b'.') && !self.looks.single_labels {
+            return false;
+        }
+        // Of a name the last label is no number.
+        let ends_in_digit = text.last().is_some_and(u8::is_ascii_digit);
+        if ends_in_digit {
+            let last = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+            let is_number = last == text.len() || text.iter().rev().nth(last) == Some(&b'.');
+            if is_number {
+                return bytes::run(text.iter(), DIGIT | DOT).0 == text.len() && self.digits(text);
+            }
+        }
+        self.name(text, kinds & UPPER != 0)
+    }
+
+    fn name(&mut self, name: &[u8], has_upper: bool) -> bool {
+        if !self.looks.names || name.len() > NAME_BYTES_MAX {
+            return false;
+        }
+        if !has_upper {
+            return self.layers.may_hold_name(name);
+        }
+        self.room.lowered.clear();
+        self.room.lowered.extend_from_slice(name);
+        self.room.lowered.make_ascii_lowercase();
+        self.layers.may_hold_name(&self.room.lowered)
+    }
+
+    /// Digits and dots: every four numbers in a row that can be an address.
+    fn digits(&self, run: &[u8]) -> bool {
+        if !self.looks.addresses {
+            return false;
+        }
+        let (mut address, mut numbers, mut number, mut digits) = (0_u32, 0_u32, 0_u32, 0_u32);
+        for byte in run.iter().chain(b".") {
+            if *byte != b'.' {
+                number = number.wrapping_mul(10).wrapping_add(u32::from(byte & 0xf));
+                digits += 1;
+                continue;
+            }
+            numbers = if (1..=3).contains(&digits) && number <= 255 { numbers + 1 } else { 0 };
+            address = address << 8 | (number & 0xff);
+            if numbers >= 4 && self.asks_address(Ipv4Addr::from_bits(address).into()) {
+                return true;
+            }
+            (number, digits) = (0, 0);
+        }
+        false
+    }
+
+    /// Texts that are no ASCII: international names, whose dots may be others (UTS #46), and what stands beside
+    /// letters of an unknown alphabet.
+    pub(super) fn foreign(&mut self) -> bool {
+        let mut line = self.line;
+        while let Some(at) = line.iter().position(|byte| bytes::kind(*byte) & NAME != 0) {
+            line = line.get(at..).unwrap_or_default();
+            let (length, kinds) = bytes::run(line.iter(), NAME);
+            let (run, rest) = line.split_at_checked(length).unwrap_or_default();
+            line = rest;
+            if kinds & FOREIGN != 0 && self.foreign_text(run, kinds) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn foreign_text(&mut self, run: &[u8], kinds: u8) -> bool {
+        let may_have_a_dot = kinds & DOT != 0
+            || self.looks.single_labels
+            || run.iter().any(|byte| *byte >= 0xc0 && !LATIN.contains(byte));
+        if !may_have_a_dot {
+            return false;
+        }
+        self.foreign_piece(run, kinds)
+            || (kinds & DASH != 0
+                && run.split(|byte| *byte == b'-').any(|part| {
+                    self.foreign_piece(part, kinds)
+                        || part.split(|byte| *byte == b'_').any(|piece| self.foreign_piece(piece, kinds))
+                }))
+    }
+
+    fn foreign_piece(&mut self, text: &[u8], kinds: u8) -> bool {
+        if text.is_ascii() {
+            return self.text(text, kinds);
+        }
+        let Ok(text) = std::str::from_utf8(text) else { return false };
+        let trimmed = text.trim_matches(['.', '-']);
+        self.room.normal.clear();
+        domain::normalise(trimmed, &mut self.room.normal).is_ok()
+            && self.looks.names
+            && self.layers.may_hold_name(self.room.normal.as_bytes())
+    }
+
+    /// Names of one label stand where any word may stand.
+    pub(super) fn single_labels(&mut self) -> bool {
+        let line = self.line;
+        line.split(|byte| bytes::kind(*byte) & NAME == 0)
+            .any(|run| !run.is_empty() && self.text(run, UPPER | DASH))
+    }
+}
+
+/// The code of `u00e0`.
+fn code_of(text: &[u8]) -> Option<u32> {
+    let digits = text.strip_prefix(b"u")?.get(..4)?;
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// Whether a letter beyond ASCII stands here as an escape sequence.
+fn is_foreign_escape(line: &[u8], at: usize) -> bool {
+    line.get(at + 1..).and_then(code_of).is_some_and(|code| code >= 0x80)
+}
