@@ -3,7 +3,6 @@
 mod check;
 mod import;
 mod look_ups;
-mod paint;
 #[cfg(test)]
 mod rendering_tests;
 mod show;
@@ -192,7 +191,7 @@ fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
     let at = arguments.at.unwrap_or_else(clock::now);
     let kind = arguments.kind.as_ref();
     let kind = kind.and_then(|name| Kind::ALL.into_iter().find(|kind| kind.as_str() == name));
-    let paint = paint::Paint::of_stdout();
+    let paint = crate::paint::Paint::of_stdout();
     let question = check::Question { layers: &layers, at, kind, json: arguments.json, paint };
     let mut out = io::LineWriter::new(io::stdout().lock());
     let asked = question.ask(&arguments.values, &mut out);
@@ -229,7 +228,7 @@ fn stats(arguments: &StatsArguments) -> anyhow::Result<ExitCode> {
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&stats)?);
     } else {
-        print!("{}", stats::Table { stats: &stats, paint: paint::Paint::of_stdout() });
+        print!("{}", stats::Table { stats: &stats, paint: crate::paint::Paint::of_stdout() });
     }
     Ok(ExitCode::SUCCESS)
 }

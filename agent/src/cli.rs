@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::bundle_command::{self, BundleCommand};
 use crate::config::Config;
+use crate::logs_command::{self, LogsCommand};
 use crate::observe::{self, ObserveArguments};
 use crate::replay::{self, ReplayArguments};
 use crate::{agent, control, enrol, status};
@@ -20,7 +21,7 @@ const CONFIG_PATH: &str = "/etc/vedetta/agent.toml";
 #[derive(Debug, Parser)]
 #[command(name = "vedetta-agent", version, about, propagate_version = true)]
 pub struct Cli {
-    /// What to log to standard error: error, warn, info, debug or trace; info unless given, warn for `bundle`.
+    /// What to log to standard error: error, warn, info, debug or trace; info unless given, warn for `bundle` and `logs`.
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<LevelFilter>,
     /// What to do.
@@ -29,9 +30,9 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// What to log. The commands of `bundle` say by themselves what came of them.
+    /// What to log. The commands of `bundle` and `logs` say by themselves what came of them.
     pub fn level(&self) -> LevelFilter {
-        let is_bundle = matches!(self.command, Command::Bundle(_));
+        let is_bundle = matches!(self.command, Command::Bundle(_) | Command::Logs(_));
         self.log_level.unwrap_or(if is_bundle { LevelFilter::WARN } else { LevelFilter::INFO })
     }
 }
@@ -67,6 +68,9 @@ pub enum Command {
         after_help = "Example:\n  vedetta-agent bundle check 'evil[.]example' && echo it would be reported"
     )]
     Bundle(BundleCommand),
+    /// See whether the agent understands a log.
+    #[command(subcommand, after_help = "Example:\n  vedetta-agent logs test /var/log/firewall.log")]
+    Logs(LogsCommand),
 }
 
 /// Which configuration.
@@ -121,6 +125,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Observe(arguments) => observe::run(&arguments),
         Command::Bundle(command) => bundle_command::run(command),
+        Command::Logs(command) => logs_command::run(&command),
         Command::Run(config) => {
             agent::run(Config::read(&config.path)?)?;
             Ok(ExitCode::SUCCESS)

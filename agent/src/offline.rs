@@ -100,6 +100,25 @@ pub fn read(
     read
 }
 
+/// Reads the lines of a log, each with its number from 1 and at most one byte more than a detector looks at.
+///
+/// # Errors
+/// Says why the input, or the rest of it, could not be read.
+pub fn read_lines(
+    path: &Path,
+    progress: &Progress,
+    each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+) -> Result<(), Unreadable> {
+    let mut source = Source::open(path, progress)?;
+    let Contents::Lines = what_is(&mut source.reader)? else { return Err(Unreadable::Format("a capture")) };
+    let (mut line, mut number) = (Vec::new(), 0);
+    while next_line(&mut source.reader, &mut line).map_err(Unreadable::Read)?.is_some() {
+        number += 1;
+        each(number, &line).map_err(Unreadable::Output)?;
+    }
+    Ok(())
+}
+
 struct Reading<'a, 'd> {
     detector: &'a mut Detector,
     drain: &'a mut Drain<'d>,

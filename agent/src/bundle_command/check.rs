@@ -11,8 +11,8 @@ use protocol::{Action, Indicator, Kind, LookFor, Serial, Timestamp};
 use serde::Serialize;
 
 use super::look_ups::{self, LookUp};
-use super::paint::{Paint, harmless};
 use super::words::{Moment, validity};
+use crate::paint::{Paint, harmless};
 
 /// Standard input instead of a value.
 const STDIN: &str = "-";

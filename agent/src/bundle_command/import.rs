@@ -16,7 +16,6 @@ use protocol::repository::METADATA_BYTES_MAX;
 use sha2::{Digest as _, Sha256};
 
 use super::ImportArguments;
-use super::paint::harmless;
 use super::stick::{Stick, StickError};
 use crate::bundles::import::import;
 use crate::bundles::in_force::Building;
@@ -24,6 +23,7 @@ use crate::bundles::store::Applied;
 use crate::config::{Config, ConfigError};
 use crate::control::AskError;
 use crate::identity;
+use crate::paint::harmless;
 
 /// Below the state folder: what the running agent reads.
 const COPY: &str = "import";

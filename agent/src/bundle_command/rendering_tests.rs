@@ -9,10 +9,10 @@ use protocol::index::{Builder, Index, Layers, Plan, Sanity};
 use protocol::{Action, Indicator, LookFor, Serial, Severity, Timestamp, Tlp};
 
 use super::check::{Question, Tally};
-use super::paint::Paint;
 use super::show::{self, Choice};
 use super::stats::{self, Stats};
 use crate::bundles::in_force::InForce;
+use crate::paint::Paint;
 
 fn index(serial: u64, below: Option<SetHash>, lines: &[Line], removed: &[Line]) -> Arc<Index> {
     let plan = Plan {

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use protocol::bundle::Line;
 use protocol::index::{IndexError, Layers};
 
-use super::paint::harmless;
 use super::words::{Bytes, Moment};
 use crate::bundles::in_force::InForce;
+use crate::paint::harmless;
 
 /// Which lines are printed.
 #[derive(Clone, Debug, Default)]

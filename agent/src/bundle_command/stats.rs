@@ -8,10 +8,10 @@ use protocol::index::{Index, Layers, Meta};
 use protocol::{LookFor, Serial};
 use serde::Serialize;
 
-use super::paint::{Paint, harmless};
 use super::show::Head;
 use super::words::{Bytes, bytes_each};
 use crate::bundles::in_force::InForce;
+use crate::paint::{Paint, harmless};
 
 /// Examples of what is held back that are shown; `--json` has all that are kept.
 const EXAMPLES_SHOWN: usize = 5;
