@@ -30,7 +30,9 @@ fn each_line_says_what_it_is_and_what_was_read() -> Result<()> {
     let output = agent(&["logs", "test", "fw.log"], folder.path())?;
     let (shown, told) = (text(&output.stdout), text(&output.stderr));
     ensure!(output.status.success(), "{told}");
-    for expected in ["1  netfilter", "log.src 203.0.113.5 port 4000", "2  no known format", "log.domain cattivo.example"] {
+    for expected in
+        ["1  netfilter", "log.src 203.0.113.5 port 4000", "2  no known format", "log.domain cattivo.example"]
+    {
         ensure!(shown.contains(expected), "no {expected:?} in\n{shown}");
     }
     ensure!(!shown.contains('\u{1b}'), "a terminal would obey the line: {shown:?}");
@@ -48,11 +50,17 @@ fn each_line_says_what_it_is_and_what_was_read() -> Result<()> {
 fn what_cannot_be_read_is_named_and_the_rest_is_shown() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("fw.log"), format!("{UFW}\n"))?;
-    fs::write(folder.path().join("capture.pcap"), b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\xff\xff\0\0\x01\0\0\0")?;
+    fs::write(
+        folder.path().join("capture.pcap"),
+        b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\xff\xff\0\0\x01\0\0\0",
+    )?;
     for wrong in ["missing.log", ".", "capture.pcap"] {
         let output = agent(&["logs", "test", "--summary", wrong, "fw.log"], folder.path())?;
         ensure!(output.status.code() == Some(1), "{wrong}: {output:?}");
-        ensure!(text(&output.stderr).contains(wrong) && text(&output.stdout).contains("netfilter"), "{output:?}");
+        ensure!(
+            text(&output.stderr).contains(wrong) && text(&output.stdout).contains("netfilter"),
+            "{output:?}"
+        );
     }
     ensure!(agent(&["logs", "test"], folder.path())?.status.code() == Some(2));
     Ok(())
@@ -68,7 +76,8 @@ fn replay(lines: &[&str], indicators: &[&str], further: &[&str]) -> Result<Vec<V
     arguments.push("gw.log");
     let output = agent(&arguments, folder.path())?;
     ensure!(output.status.success(), "{}", text(&output.stderr));
-    let hits: serde_json::Result<Vec<Value>> = text(&output.stdout).lines().map(serde_json::from_str).collect();
+    let hits: serde_json::Result<Vec<Value>> =
+        text(&output.stdout).lines().map(serde_json::from_str).collect();
     hits.context("a hit that is no JSON")
 }
 
@@ -79,7 +88,8 @@ fn parties(hit: &Value) -> String {
 #[test]
 fn a_firewalls_line_tells_origin_and_translation() -> Result<()> {
     let dnat = "date=2026-11-22 time=10:00:00 devname=\"fw\" devid=\"FGT0\" logid=\"0000000013\" type=\"traffic\" subtype=\"forward\" srcip=203.0.113.5 srcport=40001 dstip=192.0.2.1 dstport=443 proto=6 action=\"accept\" trandisp=\"dnat\" tranip=10.10.10.40 tranport=8443";
-    let hits = replay(&[dnat], &["203.0.113.5"], &["--home-net", "10.0.0.0/8", "--home-net", "192.0.2.0/24"])?;
+    let hits =
+        replay(&[dnat], &["203.0.113.5"], &["--home-net", "10.0.0.0/8", "--home-net", "192.0.2.0/24"])?;
     ensure!(hits.len() == 1, "{hits:?}");
     let hit = &hits[0];
     ensure!(parties(hit) == "inbound 10.10.10.40 203.0.113.5", "{hit}");

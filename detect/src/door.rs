@@ -277,7 +277,8 @@ impl Where<'_> {
         let Self::Line { scan, .. } = self else { return (None, None) };
         let ends = scan.ends(home);
         let logged = scan.logged(ends.map(|ends| ends.inner_flow()));
-        (Some(Box::new(logged)), ends.and_then(|ends| ends.nat()))
+        let logged = (logged != Logged::default()).then(|| Box::new(logged));
+        (logged, ends.and_then(|ends| ends.nat()))
     }
 
     fn port_of(self, seen_in: SeenIn) -> Option<u16> {
