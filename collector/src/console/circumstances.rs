@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use protocol::hit::Logged;
 use protocol::{Hit, Nat, Place, Traffic, Transport};
 
 use super::show::{Count, Shown, defang_address};
@@ -15,6 +16,7 @@ pub(super) struct Circumstances {
     pub(super) nat: Option<NatView>,
     pub(super) named_origins: Vec<Shown>,
     pub(super) witnesses: Vec<Shown>,
+    pub(super) logged: Option<LoggedView>,
     pub(super) notes: Vec<Label>,
 }
 
@@ -28,6 +30,15 @@ pub(super) struct TrafficView {
     pub(super) established: Option<bool>,
     /// Why it is over; none while it lives.
     pub(super) ended: Option<Label>,
+}
+
+/// What a log line says; what it does not say is none.
+pub(super) struct LoggedView {
+    pub(super) format: Option<Shown>,
+    pub(super) host: Option<Shown>,
+    pub(super) time: Option<Shown>,
+    pub(super) src: Option<(Shown, u16)>,
+    pub(super) dst: Option<(Shown, u16)>,
 }
 
 /// The gateway's translation.
@@ -54,6 +65,7 @@ impl Circumstances {
             nat: hit.nat.as_ref().map(|nat| NatView::of(nat, hit.host)),
             named_origins: hit.named_origins.iter().copied().map(defanged).collect(),
             witnesses: hit.witnesses.iter().map(|input| Shown::new(input)).collect(),
+            logged: hit.logged.as_deref().map(LoggedView::of),
             notes: hit.notes.iter().copied().map(words::note).collect(),
         }
     }
@@ -68,6 +80,19 @@ impl TrafficView {
             bytes_back: count(traffic.bytes_back),
             established: (proto == Some(Transport::Tcp)).then_some(traffic.established),
             ended: traffic.ended.map(words::flow_end),
+        }
+    }
+}
+
+impl LoggedView {
+    fn of(logged: &Logged) -> Self {
+        let shown = |text: &str| (!text.is_empty()).then(|| Shown::new(text));
+        Self {
+            format: shown(&logged.format),
+            host: shown(&logged.host),
+            time: shown(&logged.time),
+            src: logged.flow.map(|flow| (defanged(flow.src), flow.src_port)),
+            dst: logged.flow.map(|flow| (defanged(flow.dst), flow.dst_port)),
         }
     }
 }

@@ -148,6 +148,7 @@ fn request_through_a_proxy() -> serde_json::Value {
         "notes": ["ech_offered", "midstream", "of_tomorrow"], "named_origins": ["198.51.100.77", "2001:db8::7"],
         "traffic": {"packets_out": 1234, "packets_back": 5, "bytes_out": 98765, "bytes_back": 400, "established": true},
         "nat": {"outer": "198.51.100.1", "outer_port": 8443, "vantage": "inside", "by": "conntrack", "outer_flow": outer},
+        "logged": {"format": "fortigate", "host": "fw-uno", "time": "date=2026-11-22 <b>", "flow": flow},
         "witnesses": ["wan0"]})
 }
 
@@ -172,6 +173,9 @@ async fn a_hits_page_says_how_it_was_seen() {
             "chi ha iniziato è un’ipotesi",
             "Una nota di un sensore più recente",
             "<bdi>wan0</bdi>",
+            "<bdi>fortigate</bdi>",
+            "<bdi>fw-uno</bdi>",
+            "date=2026-11-22 &#60;b&#62;",
             "Dichiarato da un proxy, non verificato",
             "198[.]51[.]100[.]77",
             "2001[:]db8[:][:]7",

@@ -3,7 +3,7 @@
 //! `progress` is the truth about a spool: records up to it are in the store or known to be lost, and are never
 //! written twice, however often they are sent.
 
-use protocol::hit::{NAMED_ORIGINS_MAX, evidence};
+use protocol::hit::{LOGGED_TIME_BYTES_MAX, NAMED_ORIGINS_MAX, evidence};
 use protocol::identity::{AgentId, ComuneId, Epoch};
 use protocol::message::{BundleOutcome, Loss, LossReason, Record, SourceStatus};
 use protocol::{Hit, Serial, Timestamp};
@@ -308,6 +308,11 @@ fn clipped_hit(hit: &Hit) -> Hit {
     hit.named_origins.truncate(NAMED_ORIGINS_MAX);
     hit.witnesses.truncate(WITNESSES_MAX);
     hit.witnesses = hit.witnesses.iter().map(|input| clip(input, TEXT_BYTES_MAX)).collect();
+    if let Some(logged) = &mut hit.logged {
+        logged.format = clip(&logged.format, TEXT_BYTES_MAX);
+        logged.host = clip(&logged.host, TEXT_BYTES_MAX);
+        logged.time = clip(&logged.time, LOGGED_TIME_BYTES_MAX);
+    }
     hit.count = hit.count.max(1);
     hit.last_at = hit.last_at.max(hit.at);
     hit
