@@ -177,7 +177,7 @@ impl Door {
         if is_masked {
             notes.add(Note::OriginMasked);
         }
-        let (logged, nat) = scene.place.logged(&self.home);
+        let (logged, nat) = scene.place.logged(&self.home, scene.at);
         let hit = Hit {
             hit_id: HitId::derive(scene.at, &self.input, seen, &place, indicator),
             at: scene.at,
@@ -273,10 +273,10 @@ impl Where<'_> {
     }
 
     /// What a line says beyond its values, and the translation that it tells of.
-    fn logged(self, home: &Home) -> (Option<Box<Logged>>, Option<Nat>) {
+    fn logged(self, home: &Home, read_at: Timestamp) -> (Option<Box<Logged>>, Option<Nat>) {
         let Self::Line { scan, .. } = self else { return (None, None) };
         let ends = scan.ends(home);
-        let logged = scan.logged(ends.map(|ends| ends.inner_flow()));
+        let logged = scan.logged(ends.map(|ends| ends.inner_flow()), read_at);
         let logged = (logged != Logged::default()).then(|| Box::new(logged));
         (logged, ends.and_then(|ends| ends.nat()))
     }

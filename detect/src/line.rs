@@ -14,10 +14,12 @@ mod keys;
 #[cfg(test)]
 pub(crate) mod made;
 mod names;
+mod pairs;
 mod reading;
 pub(crate) mod screen;
 mod view;
 mod words;
+mod written_at;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -25,7 +27,7 @@ use std::ops::Range;
 
 use protocol::hit::{EVIDENCE_BYTES_MAX, LOGGED_TIME_BYTES_MAX, Logged, evidence};
 use protocol::url::Host;
-use protocol::{Flow, Observable, SeenIn, Url};
+use protocol::{Flow, Observable, SeenIn, Timestamp, Url};
 
 use crate::home::{Home, Sides, stays_near};
 use crate::http::Origins;
@@ -104,7 +106,7 @@ impl<'a> Scan<'a> {
         let at = value.span.start;
         let Ok(text) = std::str::from_utf8(&value.text) else { return false };
         let observable = match field {
-            Field::Nothing => return true,
+            Field::Nothing | Field::Time => return true,
             Field::SrcPort
             | Field::DstPort
             | Field::SrcBeforePort
@@ -147,7 +149,7 @@ impl<'a> Scan<'a> {
             _ => (Role::Text, None),
         };
         let Some((address, port)) = words::endpoint(text) else { return false };
-        let port = port.or_else(|| port_in(reading.get(port_field?)?));
+        let port = port.or_else(|| port_in(reading.get(port_field?)?)).filter(|port| *port > 0);
         self.add(Observable::Ip(address), port, role, at);
         true
     }
@@ -183,8 +185,8 @@ impl<'a> Scan<'a> {
         let agents = agents::find(line);
         let urls = self.find_urls();
         words::each(line, |word, at| {
-            if !within(at, &urls) && !within(at, &agents) && !within(at, claimed) {
-                self.classify(word, at);
+            if !within(at, &urls) && !within(at, &agents) {
+                self.classify(word, at, claimed);
             }
         });
         for span in agents {
@@ -226,6 +228,11 @@ impl<'a> Scan<'a> {
         self.logged.line.get(at.saturating_sub(EVIDENCE_BEFORE)..).unwrap_or(self.logged.line)
     }
 
+    /// When the line was written, as it is written: by the format, else by the header.
+    pub fn time(&self) -> &[u8] {
+        self.reading.get(Field::Time).map_or(self.logged.time, |value| &value.text)
+    }
+
     /// The port that a field of its own gives to the source or destination.
     fn port_field(&self, role: Role) -> Option<u16> {
         let [src, dst] = &self.ports;
@@ -244,12 +251,12 @@ impl<'a> Scan<'a> {
     }
 
     /// What the line says beyond its values.
-    pub fn logged(&self, flow: Option<Flow>) -> Logged {
+    pub fn logged(&self, flow: Option<Flow>, read_at: Timestamp) -> Logged {
         let shown = |text: &[u8], most: usize| evidence(text.get(..most).unwrap_or(text));
         Logged {
             format: self.format.map_or("", |format| format.name).into(),
-            time: shown(self.logged.time, LOGGED_TIME_BYTES_MAX),
-            at: None,
+            time: shown(self.time(), LOGGED_TIME_BYTES_MAX),
+            at: written_at::written_at(self.time(), read_at),
             host: shown(self.logged.host, HOST_BYTES_MAX),
             flow,
         }
@@ -326,10 +333,15 @@ impl<'a> Scan<'a> {
     }
 
     /// Decides what a word is; one that joins several values with colons or dashes is taken apart.
-    fn classify(&mut self, word: &[u8], at: usize) {
+    /// Of one that a format names in part, the rest is looked at.
+    fn classify(&mut self, word: &[u8], at: usize, claimed: &[Range<usize>]) {
         let line = self.logged.line;
         if word.len() > words::WORD_BYTES_MAX {
-            words::parts(word, |part, offset| self.classify(part, at + offset));
+            words::parts(word, |part, offset| self.classify(part, at + offset, claimed));
+        } else if let Some(span) = claimed.iter().find(|span| span.contains(&at)) {
+            if at + word.len() > span.end {
+                words::parts(word, |part, offset| self.classify(part, at + offset, claimed));
+            }
         } else if let Some((address, port)) = words::address(word, line, at) {
             let role = fields::role_of(line, at..at + word.len());
             let port = port.or_else(|| self.port_field(role));
@@ -339,11 +351,11 @@ impl<'a> Scan<'a> {
         } else if let Some(hash) = words::hash(word) {
             self.add(hash, None, Role::Text, at);
         } else if let Some((rest, glued)) = words::unglued(word, line, at) {
-            self.classify(rest, at + glued);
+            self.classify(rest, at + glued, claimed);
         } else if let Some(domain) = words::domain(word, line, at) {
             self.add(Observable::Domain(domain), None, Role::Text, at);
         } else if !words::is_key(word, line, at) {
-            words::parts(word, |part, offset| self.classify(part, at + offset));
+            words::parts(word, |part, offset| self.classify(part, at + offset, claimed));
         }
     }
 

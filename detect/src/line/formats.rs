@@ -1,15 +1,25 @@
 //! The formats that are known, each in a file of its own with a table of lines. A format only says which text is
 //! what; a line of no known format is read as free text.
 
+mod cisco;
+mod conntrack;
+mod filterlog;
+mod fortigate;
 mod json;
+mod mikrotik;
 mod netfilter;
 mod proxy;
+mod sonicwall;
+mod sophos;
+mod stormshield;
 mod suricata;
+mod watchguard;
 mod web;
 mod zeek;
+mod zyxel;
 
 use super::header::Logged;
-use super::reading::Reading;
+use super::reading::{Field, Reading};
 
 /// A format of log lines.
 pub(crate) struct Format {
@@ -21,7 +31,18 @@ pub(crate) struct Format {
 
 /// In the order in which they are tried.
 static FORMATS: &[Format] = &[
+    filterlog::FORMAT,
+    cisco::FORMAT,
     netfilter::FORMAT,
+    conntrack::FORMAT,
+    watchguard::FORMAT,
+    sonicwall::FORMAT,
+    stormshield::FORMAT,
+    sophos::XG,
+    sophos::UTM,
+    fortigate::FORMAT,
+    zyxel::FORMAT,
+    mikrotik::FORMAT,
     suricata::EVE,
     suricata::FAST,
     zeek::JSON,
@@ -74,6 +95,22 @@ fn at_web_time(text: &[u8]) -> Option<(&[u8], &[u8])> {
             return Some((text.get(..start)?, text.get(end + 1..)?.trim_ascii_start()));
         }
         from = at + 1;
+    }
+}
+
+/// Notes a URL that a line gives whole, or as a path beside the host that was asked for it. Without a URL, the host
+/// is a name that was asked for.
+fn take_url<'a>(reading: &mut Reading<'a>, scheme: &str, host: &'a [u8], url: &'a [u8]) {
+    let with_scheme = |text: &[u8]| [scheme.as_bytes(), b"://", text].concat();
+    if url.is_empty() {
+        reading.take(Field::Domain, host);
+    } else if memchr::memmem::find(url.get(..12).unwrap_or(url), b"://").is_some() {
+        reading.take(Field::Url, url);
+    } else if !host.is_empty() {
+        reading.take_unescaped(Field::UrlHost, with_scheme(host), host);
+        reading.take(Field::UrlPath, url);
+    } else if !url.starts_with(b"/") {
+        reading.take_unescaped(Field::Url, with_scheme(url), url);
     }
 }
 

@@ -176,3 +176,11 @@ fn the_evidence_of_a_long_line_shows_the_value() {
         .sight_all(&mut |sighting| shown = evidence(sighting.evidence));
     assert!(shown.contains("from 203.0.113.5 y"), "{shown}");
 }
+
+#[test]
+fn a_word_that_a_format_names_in_part_is_read_to_its_end() {
+    check(
+        "id=firewall sn=1 m=5 src=10.0.0.5:51000:X0:pc.comune.example dst=203.0.113.5:80:X1",
+        &["log.src 10.0.0.5:51000", "log.domain pc.comune.example", "log.dst 203.0.113.5:80"],
+    );
+}

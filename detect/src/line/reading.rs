@@ -37,6 +37,8 @@ pub(crate) enum Field {
     UserAgent,
     Hash,
     Email,
+    /// When the line was written, where that stands in the message.
+    Time,
     /// Who was logged in: shown, never compared.
     User,
     /// Looks like a value and is none: the name of a detection, a version, a rule's number.

@@ -1,12 +1,13 @@
 //! A line as a person sees it who asks whether a device's log is understood.
 
-use protocol::Observable;
 use protocol::hit::evidence;
+use protocol::{Observable, Timestamp};
 use serde::Serialize;
 
 use super::Scan;
 use super::formats::Hint;
 use super::reading::Field;
+use super::written_at::written_at;
 use crate::detector::LINE_BYTES_MAX;
 use crate::sighting::Seen;
 
@@ -65,12 +66,19 @@ impl LineViewer {
         LineView {
             format: scan.format.map(|format| format.name),
             priority: scan.logged.priority,
-            time: evidence(scan.logged.time),
+            time: evidence(scan.time()),
             host: evidence(scan.logged.host),
             program: evidence(scan.logged.program),
             fields: fields.map(|(field, value)| (field.name(), evidence(&value.text))).collect(),
             sightings,
         }
+    }
+}
+
+impl LineView {
+    /// When the line was written, by the time that it gives; what that leaves out is taken from when it was read.
+    pub fn written_at(&self, read_at: Timestamp) -> Option<Timestamp> {
+        written_at(self.time.as_bytes(), read_at)
     }
 }
 
@@ -99,6 +107,7 @@ impl Field {
             Self::UserAgent => "user_agent",
             Self::Hash => "hash",
             Self::Email => "email",
+            Self::Time => "time",
             Self::User => "user",
             Self::Nothing => "no_value",
         }
