@@ -14,6 +14,7 @@ use crate::identity::Identity;
 use crate::published::Published;
 use crate::sources::capture::{self, CaptureParts};
 use crate::sources::joining::{self, TrackingStatus};
+use crate::sources::syslog::{self, SyslogParts};
 use crate::sources::tail::{self, TailParts};
 use crate::sources::{self, Board};
 use crate::spool;
@@ -66,6 +67,17 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         capture::start(interface, &parts, &mut workers)?;
     }
     drop(parts);
+    if !config.syslog.listens.is_empty() {
+        let parts = SyslogParts {
+            config: config.syslog,
+            detector: detector.clone(),
+            matcher: matcher.clone(),
+            hits: joining.logged.clone(),
+            board: board.clone(),
+        };
+        let (stopper, stop) = sources::stop();
+        workers.add("syslog", stopper, syslog::start(parts, stop)?);
+    }
     if !config.logs.files.is_empty() {
         let parts = TailParts {
             files: config.logs.files.clone(),

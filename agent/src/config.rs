@@ -8,6 +8,12 @@ use ipnet::IpNet;
 use protocol::COLLECTOR_PORT;
 use serde::Deserialize;
 
+mod journal;
+mod syslog;
+
+pub use journal::JournalConfig;
+pub use syslog::{Listen, SyslogConfig, TlsFiles, Transport};
+
 /// Where the package lets the agent keep its state.
 const STATE_DIR: &str = "/var/lib/vedetta-agent";
 /// The kernel's ring of packets is mapped whole and counts as the agent's memory: 4 MiB hold a tenth of a second
@@ -72,6 +78,10 @@ pub struct ConfigFile {
     #[serde(default)]
     logs: LogsTable,
     #[serde(default)]
+    journal: journal::JournalTable,
+    #[serde(default)]
+    syslog: syslog::SyslogTable,
+    #[serde(default)]
     detection: DetectionTable,
     #[serde(default)]
     spool: SpoolTable,
@@ -128,6 +138,10 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// Which logs to follow.
     pub logs: LogsConfig,
+    /// Whether to follow systemd's journal, and what of it.
+    pub journal: Option<JournalConfig>,
+    /// Where to take syslog, and of whom.
+    pub syslog: SyslogConfig,
     /// How to detect.
     pub detection: DetectionConfig,
     /// How much disk hits may take.
@@ -240,6 +254,7 @@ impl TryFrom<ConfigFile> for Config {
     type Error = Impossible;
 
     fn try_from(file: ConfigFile) -> Result<Self, Impossible> {
+        let detection = file.detection.checked(file.home_networks)?;
         let config = Self {
             state_dir: absolute("state_dir", file.state_dir.unwrap_or_else(|| STATE_DIR.into()))?,
             control_socket: absolute(
@@ -248,15 +263,20 @@ impl TryFrom<ConfigFile> for Config {
             )?,
             capture: file.capture.checked()?,
             logs: file.logs.checked()?,
-            detection: file.detection.checked(file.home_networks)?,
+            journal: file.journal.checked()?,
+            syslog: file.syslog.checked(detection.home_networks.as_deref())?,
+            detection,
             spool: file.spool.checked()?,
             collector: file.collector.checked()?,
         };
-        if config.capture.interfaces.is_empty() && config.logs.files.is_empty() {
+        let no_logs =
+            config.logs.files.is_empty() && config.journal.is_none() && config.syslog.listens.is_empty();
+        if config.capture.interfaces.is_empty() && no_logs {
             return Err(Impossible::new(
                 "capture.interfaces",
                 "nothing to watch",
-                "the name of an interface, such as [\"lan0\"], or a log file in logs.files",
+                "the name of an interface, such as [\"lan0\"], a log file in logs.files, journal.enabled = true or \
+                 an address in syslog.listen_udp",
             ));
         }
         Ok(config)

@@ -8,7 +8,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use detect::Counters;
 use protocol::Timestamp;
 use protocol::message::SourceStatus;
 use serde::{Deserialize, Serialize};
@@ -215,6 +214,14 @@ fn answer_import(mut stream: &UnixStream, store: &BundleStore, path: PathBuf) ->
 }
 
 impl StatusParts {
+    fn counted(&self) -> BTreeMap<String, u64> {
+        let mut all = self.board.refused();
+        let counters = self.board.counted();
+        let counted = counters.each().filter(|(_, count)| *count > 0);
+        all.extend(counted.map(|(name, count)| (name.to_owned(), count)));
+        all
+    }
+
     fn report(&self, started: Timestamp) -> StatusReport {
         let safe = *self.spool.safe.borrow();
         let bundles = self.bundles.status().load();
@@ -238,14 +245,9 @@ impl StatusParts {
             },
             sources: self.board.statuses(),
             connection_tracking: self.tracking.load().as_ref().clone(),
-            counted: nonzero(&self.board.counted()),
+            counted: self.counted(),
         }
     }
-}
-
-fn nonzero(counters: &Counters) -> BTreeMap<String, u64> {
-    let counted = counters.each().filter(|(_, count)| *count > 0);
-    counted.map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 /// Why there is no answer.

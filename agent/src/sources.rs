@@ -8,14 +8,17 @@ mod follow;
 pub mod joining;
 mod line_reader;
 mod rotation;
+pub mod syslog;
 pub mod tail;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 use detect::{Counters, Detector, DetectorConfig, Matcher, Report};
+use protocol::Timestamp;
 use protocol::message::SourceStatus;
 
 use crate::config::{CaptureConfig, DetectionConfig};
@@ -23,6 +26,37 @@ use crate::published::Published;
 
 /// The matcher in force, swapped while frames and lines flow.
 pub type MatcherInForce = Published<Matcher>;
+
+/// Why the syslog receiver did not read something, or not all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The kernel had no room for a datagram.
+    KernelDropped,
+    /// The address is not among the senders.
+    NotASender,
+    /// Too many connections, of one sender or in all.
+    Connection,
+    /// No TLS session came of a connection.
+    Handshake,
+    /// A frame without a length that makes sense.
+    Frame,
+    /// A frame that was too long or whose connection ended in it.
+    CutFrame,
+    /// A connection that said nothing for too long.
+    Idle,
+}
+
+impl Refused {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::KernelDropped, "syslog_kernel_dropped"),
+        (Self::NotASender, "syslog_not_a_sender"),
+        (Self::Connection, "syslog_connections_refused"),
+        (Self::Handshake, "syslog_handshakes_failed"),
+        (Self::Frame, "syslog_frames_malformed"),
+        (Self::CutFrame, "syslog_frames_cut"),
+        (Self::Idle, "syslog_connections_idle"),
+    ];
+}
 
 /// What one source has done since the agent started.
 #[derive(Debug)]
@@ -32,6 +66,9 @@ pub struct Meter {
     read: AtomicU64,
     dropped: AtomicU64,
     hits: AtomicU64,
+    malformed: AtomicU64,
+    last_at: AtomicI64,
+    refused: [AtomicU64; Refused::ALL.len()],
     trouble: Published<String>,
     counted: Published<Counters>,
 }
@@ -52,6 +89,24 @@ impl Meter {
         self.hits.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Something was not read, for a reason that is counted by itself.
+    pub fn count_refused(&self, refused: Refused, count: u64) {
+        let number = Refused::ALL.iter().position(|(known, _)| *known == refused);
+        if let Some(counted) = number.and_then(|number| self.refused.get(number)) {
+            counted.fetch_add(count, Ordering::Relaxed);
+        }
+        match refused {
+            Refused::Frame | Refused::Handshake => &self.malformed,
+            _ => &self.dropped,
+        }
+        .fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Something came at this time.
+    pub fn note_last(&self, at: Timestamp) {
+        self.last_at.store(at.as_micros(), Ordering::Relaxed);
+    }
+
     /// Says what is wrong, or nothing. Gives whether that is news.
     pub fn set_trouble(&self, trouble: &str) -> bool {
         let news = self.trouble.load().as_str() != trouble;
@@ -68,6 +123,10 @@ impl Meter {
             read: self.read.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             hits: self.hits.load(Ordering::Relaxed),
+            malformed: self.malformed.load(Ordering::Relaxed),
+            last_at: Some(self.last_at.load(Ordering::Relaxed))
+                .filter(|at| *at != 0)
+                .map(Timestamp::from_micros),
             trouble: self.trouble.load().to_string(),
         }
     }
@@ -112,7 +171,7 @@ impl Default for Board {
 }
 
 impl Board {
-    /// A meter for a new source; `kind` is `capture` or `log`.
+    /// A meter for a new source; `kind` is one of those of [`SourceStatus`].
     pub fn add(&self, name: &str, kind: &'static str) -> Arc<Meter> {
         let meter = Arc::new(Meter {
             name: name.into(),
@@ -120,6 +179,9 @@ impl Board {
             read: AtomicU64::default(),
             dropped: AtomicU64::default(),
             hits: AtomicU64::default(),
+            malformed: AtomicU64::default(),
+            last_at: AtomicI64::default(),
+            refused: Default::default(),
             trouble: Published::new(String::new()),
             counted: Published::new(Counters::default()),
         });
@@ -136,6 +198,22 @@ impl Board {
     pub fn counted(&self) -> Counters {
         let mut all = Counters::default();
         self.0.load().iter().for_each(|meter| all.add(&meter.counted.load()));
+        all
+    }
+}
+
+impl Board {
+    /// What the syslog receiver did not read, by reason; what is zero is left out.
+    pub fn refused(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for meter in self.0.load().iter() {
+            for ((_, name), counted) in Refused::ALL.iter().zip(&meter.refused) {
+                let count = counted.load(Ordering::Relaxed);
+                if count > 0 {
+                    *all.entry((*name).to_owned()).or_default() += count;
+                }
+            }
+        }
         all
     }
 }

@@ -113,11 +113,18 @@ fn sources(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
     let width = report.sources.iter().map(|source| source.name.chars().count()).max().unwrap_or(0).max(6);
     writeln!(f, "\n{:width$}  {:>7}  {:>12}  {:>9}  {:>7}", "SOURCE", "KIND", "READ", "DROPPED", "HITS")?;
     for source in &report.sources {
-        writeln!(
+        write!(
             f,
             "{:width$}  {:>7}  {:>12}  {:>9}  {:>7}",
             source.name, source.kind, source.read, source.dropped, source.hits
         )?;
+        if let Some(last_at) = source.last_at {
+            write!(f, "  last {} ago", Age(report.now, last_at))?;
+        }
+        if source.malformed > 0 {
+            write!(f, "  {} malformed", source.malformed)?;
+        }
+        writeln!(f)?;
         if !source.trouble.is_empty() {
             writeln!(f, "  ! {}", source.trouble)?;
         }
@@ -205,6 +212,8 @@ mod tests {
                 kind: "capture".into(),
                 read: 12,
                 trouble: "interface lan0 is down: ip link set lan0 up".into(),
+                malformed: 4,
+                last_at: Some(now.plus_seconds(-7)),
                 ..SourceStatus::default()
             }],
             connection_tracking: TrackingStatus::default(),
@@ -221,6 +230,7 @@ mod tests {
             "collector.example:4740, connected for 90 s",
             "none yet",
             "3 hits wait, 1.5 KiB of 1 GiB",
+            "  last 7 s ago  4 malformed\n",
             "  ! interface lan0 is down",
             "flows_evicted 3, frames 12\n",
         ] {

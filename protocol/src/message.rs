@@ -47,6 +47,8 @@ pub enum LossReason {
     LogTruncated,
     /// The kernel dropped packets.
     PacketsDropped,
+    /// The kernel dropped datagrams of syslog before they were read.
+    SyslogDropped,
     /// A reason that a newer agent knows.
     #[serde(other)]
     Other,
@@ -55,19 +57,30 @@ pub enum LossReason {
 /// How one source of an agent does, since the agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
-    /// Interface or log path.
+    /// Interface, log path, journal, sender of syslog or address where syslog is awaited.
     pub name: String,
-    /// `capture` or `log`.
+    /// `capture`, `log`, `journal`, `syslog` or `listen`.
     pub kind: String,
-    /// Packets or lines read.
+    /// Packets or lines read; where syslog is awaited, datagrams or connections.
     pub read: u64,
     /// Packets that the kernel or the interface dropped, lines cut or skipped.
     pub dropped: u64,
     /// Hits found.
     pub hits: u64,
+    /// Frames and connections that made no sense.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub malformed: u64,
+    /// When something came last, for senders of syslog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Timestamp>,
     /// What is wrong with it, empty when nothing is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trouble: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What became of an offered bundle on an agent.

@@ -144,12 +144,13 @@ const PLACES: [(&str, Label); 48] = [
 ];
 
 /// Why hits were lost: `gap`, and the names of `protocol::message::LossReason`.
-const LOSSES: [(&str, Label); 5] = [
+const LOSSES: [(&str, Label); 6] = [
     ("gap", label("numeri mancanti nella sequenza", "gap in the sequence")),
     ("spool_full", label("coda del sensore piena", "sensor's spool full")),
     ("spool_damaged", label("coda del sensore danneggiata", "sensor's spool damaged")),
     ("log_truncated", label("registro troncato prima della lettura", "log truncated before it was read")),
     ("packets_dropped", label("pacchetti scartati dal kernel", "packets dropped by the kernel")),
+    ("syslog_dropped", label("messaggi syslog scartati dal kernel", "syslog messages dropped by the kernel")),
 ];
 
 /// What became of a bundle on a sensor.

@@ -221,6 +221,7 @@ fn keep_loss(
         LossReason::SpoolDamaged => "spool_damaged",
         LossReason::LogTruncated => "log_truncated",
         LossReason::PacketsDropped => "packets_dropped",
+        LossReason::SyslogDropped => "syslog_dropped",
         LossReason::Other => "other",
     };
     transaction

@@ -21,6 +21,8 @@ const PLACES: &[(&str, &[&str])] = &[
 const TLS: &[&str] = &[
     "agent/src/uplink",
     "agent/src/enrol",
+    // RFC 5425: firewalls send their log over TLS, and the receiver is that connection's other end.
+    "agent/src/sources/syslog/tls",
     "collector/src/ingest",
     "collector/src/authority",
     "collector/src/console",

@@ -1,0 +1,81 @@
+//! The receiver's way to the spool: hits wait in memory while it has no room, those of connections without limit
+//! because connections are not read meanwhile, those of datagrams up to a limit because nothing stops a datagram.
+
+use std::collections::VecDeque;
+
+use detect::Detector;
+use protocol::Hit;
+use protocol::message::Record;
+
+use crate::config::Transport;
+use crate::sources::joining::LogSink;
+use crate::spool::{NotPut, SpoolStopped};
+
+/// As many as the spool's own queue holds.
+const WAITING_MAX: usize = 1024;
+
+/// Hits on their way to the spool.
+pub struct Outbox {
+    hits: LogSink,
+    waiting: VecDeque<Box<Record>>,
+    stopped: Option<SpoolStopped>,
+}
+
+impl Outbox {
+    pub fn new(hits: LogSink) -> Self {
+        Self { hits, waiting: VecDeque::new(), stopped: None }
+    }
+
+    /// Takes every hit of a detector.
+    pub fn take_hits(&mut self, detector: &mut Detector, transport: Transport) {
+        while let Some(hit) = detector.poll_hit() {
+            self.take(hit, transport);
+        }
+    }
+
+    fn take(&mut self, hit: Hit, transport: Transport) {
+        if transport == Transport::Udp && self.waiting.len() >= WAITING_MAX {
+            self.hits.offer(hit);
+        } else {
+            self.put(Record::Hit(Box::new(hit)));
+        }
+    }
+
+    /// Takes a record that waits for as long as it takes.
+    pub fn put(&mut self, record: Record) {
+        let record = Box::new(record);
+        match if self.waiting.is_empty() { self.hits.put(record) } else { Err(NotPut::Full(record)) } {
+            Ok(()) => {}
+            Err(NotPut::Full(record)) => self.waiting.push_back(record),
+            Err(NotPut::Stopped(stopped)) => self.stopped = Some(stopped),
+        }
+    }
+
+    /// Hands on what waits, as far as there is room.
+    ///
+    /// # Errors
+    /// When the spool has stopped.
+    pub fn flush(&mut self) -> Result<(), SpoolStopped> {
+        while let Some(record) = self.waiting.pop_front() {
+            match self.hits.put(record) {
+                Ok(()) => {}
+                Err(NotPut::Full(record)) => {
+                    self.waiting.push_front(record);
+                    break;
+                }
+                Err(NotPut::Stopped(stopped)) => return Err(stopped),
+            }
+        }
+        self.stopped.map_or(Ok(()), Err)
+    }
+
+    /// Whether connections should be read; otherwise their senders wait.
+    pub fn is_open(&self) -> bool {
+        self.waiting.is_empty() && self.hits.is_open()
+    }
+
+    /// Whether something waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
