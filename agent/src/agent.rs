@@ -2,8 +2,10 @@
 //! collector. If a stage ends by itself the process ends; stopping begins at the front.
 
 use std::fs;
+use std::sync::mpsc::Receiver;
 
 use anyhow::Context as _;
+use detect::DetectorConfig;
 use sd_notify::NotifyState;
 use tracing::info;
 
@@ -13,10 +15,10 @@ use crate::control::{self, StatusParts};
 use crate::identity::Identity;
 use crate::published::Published;
 use crate::sources::capture::{self, CaptureParts};
-use crate::sources::joining::{self, TrackingStatus};
+use crate::sources::joining::{self, LogSink, TrackingStatus};
 use crate::sources::syslog::{self, SyslogParts};
 use crate::sources::tail::{self, TailParts};
-use crate::sources::{self, Board};
+use crate::sources::{self, Board, MatcherInForce};
 use crate::spool;
 use crate::stages::{Signals, Stages, Workers, lock};
 use crate::uplink::{self, UplinkStatus};
@@ -67,32 +69,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         capture::start(interface, &parts, &mut workers)?;
     }
     drop(parts);
-    if !config.syslog.listens.is_empty() {
-        let parts = SyslogParts {
-            config: config.syslog,
-            detector: detector.clone(),
-            matcher: matcher.clone(),
-            hits: joining.logged.clone(),
-            board: board.clone(),
-        };
-        let (stopper, stop) = sources::stop();
-        workers.add("syslog", stopper, syslog::start(parts, stop)?);
-    }
-    if !config.logs.files.is_empty() {
-        let parts = TailParts {
-            files: config.logs.files.clone(),
-            state_folder: config.state_dir.join("state"),
-            detector,
-            matcher,
-            hits: joining.logged.clone(),
-            marks: spool.marks,
-            board: board.clone(),
-        };
-        let (stopper, stop) = sources::stop();
-        workers.add("logs", stopper, tail::start(parts, stop)?);
-    }
+    let lines = Lines { detector, matcher, hits: joining.logged, board: board.clone() };
+    lines.start(&config, spool.marks, &mut workers)?;
     workers.add_behind("joining", joining.stage);
-    drop((joining.logged, spool.sink));
+    drop(spool.sink);
     let addresses = config.collector.addresses.unwrap_or_else(|| identity.enrolment.addresses.clone());
     let parts = uplink::Parts {
         addresses,
@@ -110,4 +90,37 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     // Another agent may have taken the name meanwhile; this one answers nobody any more.
     let _ = fs::remove_file(&config.control_socket);
     ended
+}
+
+/// What the sources of lines share.
+struct Lines {
+    detector: DetectorConfig,
+    matcher: MatcherInForce,
+    hits: LogSink,
+    board: Board,
+}
+
+impl Lines {
+    fn start(self, config: &Config, marks: Receiver<u64>, workers: &mut Workers) -> anyhow::Result<()> {
+        let Self { detector, matcher, hits, board } = self;
+        if !config.syslog.listens.is_empty() {
+            let parts = SyslogParts {
+                config: config.syslog.clone(),
+                detector: detector.clone(),
+                matcher: matcher.clone(),
+                hits: hits.clone(),
+                board: board.clone(),
+            };
+            let (stopper, stop) = sources::stop();
+            workers.add("syslog", stopper, syslog::start(parts, stop)?);
+        }
+        if !config.logs.files.is_empty() {
+            let files = config.logs.files.clone();
+            let state_folder = config.state_dir.join("state");
+            let parts = TailParts { files, state_folder, detector, matcher, hits, marks, board };
+            let (stopper, stop) = sources::stop();
+            workers.add("logs", stopper, tail::start(parts, stop)?);
+        }
+        Ok(())
+    }
 }

@@ -336,7 +336,7 @@ impl Worker {
             let of_tls = self.listeners.iter_mut().filter(|one| one.listen.transport == Transport::Tls);
             match refreshed {
                 Ok(false) => {}
-                Ok(true) => of_tls.for_each(|listener| drop(listener.meter.set_trouble(""))),
+                Ok(true) => of_tls.for_each(Listener::clear),
                 Err(error) => of_tls.for_each(|listener| listener.tell(&error.to_string())),
             }
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use detect::{DetectorConfig, Matcher};
@@ -136,10 +135,6 @@ impl Receiver {
 
     pub fn refused(&self, name: &str) -> u64 {
         self.board.refused().get(name).copied().unwrap_or(0)
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     /// What is safe and not acknowledged.

@@ -98,6 +98,11 @@ impl Listener {
         self.meter.set_trouble(trouble);
     }
 
+    /// What was wrong is mended.
+    pub fn clear(&mut self) {
+        self.meter.set_trouble("");
+    }
+
     /// A socket that the system broke is opened anew.
     pub fn close(&mut self, error: &io::Error) {
         self.socket = None;
