@@ -6,9 +6,12 @@ mod conntrack;
 mod filterlog;
 mod fortigate;
 mod json;
+mod logins;
+mod mail;
 mod mikrotik;
 mod netfilter;
 mod proxy;
+mod resolvers;
 mod sonicwall;
 mod sophos;
 mod stormshield;
@@ -28,6 +31,9 @@ pub(crate) struct Format {
     /// Names the fields of a line of this format; `false` for any other line, soon.
     pub read: for<'a> fn(&Logged<'a>, &mut Reading<'a>) -> bool,
 }
+
+/// How far a program's name is looked for in a line without a known header.
+const PROGRAM_WITHIN: usize = 96;
 
 /// In the order in which they are tried.
 static FORMATS: &[Format] = &[
@@ -52,6 +58,16 @@ static FORMATS: &[Format] = &[
     web::ACCESS,
     web::NGINX_ERROR,
     web::APACHE_ERROR,
+    mail::POSTFIX,
+    mail::EXIM,
+    mail::DOVECOT,
+    logins::SSH,
+    logins::FTP,
+    logins::OPENVPN,
+    logins::FAIL2BAN,
+    resolvers::DNSMASQ,
+    resolvers::UNBOUND,
+    resolvers::BIND,
 ];
 
 /// Tried when no other format has the line, and never remembered: the next line may have a certain one.
@@ -81,6 +97,15 @@ pub(crate) fn recognise<'a>(
         reading.clear();
     }
     None
+}
+
+/// Whether a line is a program's: by its header, or where it has none that is known, by its beginning.
+fn is_of(logged: &Logged<'_>, program: &[u8]) -> bool {
+    if !logged.program.is_empty() {
+        return logged.program.starts_with(program);
+    }
+    let beginning = logged.message.get(..PROGRAM_WITHIN).unwrap_or(logged.message);
+    memchr::memmem::find(beginning, program).is_some()
 }
 
 /// What stands before and after the time of web servers and proxies, `[22/Nov/2026:10:00:00 +0100]`.
