@@ -56,6 +56,8 @@ pub(crate) struct Scan<'a> {
     format: Option<&'static Format>,
     reading: Reading<'a>,
     findings: Vec<Finding>,
+    /// Where texts stand in which free text has nothing to look for any more.
+    claimed: Vec<Range<usize>>,
     /// Whom a proxy names as the party behind it.
     named_origins: Origins,
     /// The port fields of source and destination, looked up when first needed.
@@ -71,6 +73,21 @@ struct Finding {
     at: usize,
 }
 
+/// Where a word stands.
+#[derive(Clone, Copy)]
+struct Place<'t> {
+    text: &'t [u8],
+    at: usize,
+    /// Where the line has the text, when it writes it in another way.
+    shown: Option<usize>,
+}
+
+impl Place<'_> {
+    fn behind(self, offset: usize) -> Self {
+        Self { at: self.at + offset, ..self }
+    }
+}
+
 impl<'a> Scan<'a> {
     /// Reads a line; `hint` remembers the format for the next one of the same source.
     pub fn of(line: &'a [u8], hint: &mut Hint) -> Self {
@@ -82,23 +99,22 @@ impl<'a> Scan<'a> {
             named_origins.note_any(&value.text);
         }
         let (findings, ports) = (Vec::new(), Default::default());
-        let mut scan = Self { logged, format, reading, findings, named_origins, ports };
-        let claimed = scan.add_fields();
-        scan.add_text(&claimed);
+        let claimed = Vec::new();
+        let mut scan = Self { logged, format, reading, findings, claimed, named_origins, ports };
+        scan.add_fields();
+        scan.add_text();
         scan
     }
 
-    /// Adds what the format names; gives where the texts stand that are done with.
-    fn add_fields(&mut self) -> Vec<Range<usize>> {
-        let mut claimed = Vec::new();
+    /// Adds what the format names.
+    fn add_fields(&mut self) {
         let reading = std::mem::replace(&mut self.reading, Reading::of(self.logged.line));
         for (field, value) in reading.fields() {
             if self.add_field(*field, value, &reading) {
-                claimed.push(value.span.clone());
+                self.claimed.push(value.span.clone());
             }
         }
         self.reading = reading;
-        claimed
     }
 
     /// Adds one field; gives whether free text has nothing to look for in it any more.
@@ -107,6 +123,10 @@ impl<'a> Scan<'a> {
         let Ok(text) = std::str::from_utf8(&value.text) else { return false };
         let observable = match field {
             Field::Nothing | Field::Time => return true,
+            Field::Text => {
+                self.add_written(&value.text, at);
+                return true;
+            }
             Field::SrcPort
             | Field::DstPort
             | Field::SrcBeforePort
@@ -179,19 +199,18 @@ impl<'a> Scan<'a> {
     }
 
     /// Adds what the text holds outside of the places that are done with.
-    fn add_text(&mut self, claimed: &[Range<usize>]) {
+    fn add_text(&mut self) {
         let line = self.logged.line;
-        let within = |at: usize, spans: &[Range<usize>]| spans.iter().any(|span| span.contains(&at));
         let agents = agents::find(line);
         let urls = self.find_urls();
         words::each(line, |word, at| {
-            if !within(at, &urls) && !within(at, &agents) {
-                self.classify(word, at, claimed);
+            if !is_within(at, &urls) && !is_within(at, &agents) {
+                self.classify(word, Place { text: line, at, shown: None });
             }
         });
         for span in agents {
             // The format says it better where the line escapes it.
-            if within(span.start, claimed) {
+            if is_within(span.start, &self.claimed) {
                 continue;
             }
             let text = line.get(span.clone()).and_then(|text| std::str::from_utf8(text).ok());
@@ -332,30 +351,41 @@ impl<'a> Scan<'a> {
         self.add(Observable::Url(url), None, Role::Text, at);
     }
 
-    /// Decides what a word is; one that joins several values with colons or dashes is taken apart.
-    /// Of one that a format names in part, the rest is looked at.
-    fn classify(&mut self, word: &[u8], at: usize, claimed: &[Range<usize>]) {
-        let line = self.logged.line;
-        if word.len() > words::WORD_BYTES_MAX {
-            words::parts(word, |part, offset| self.classify(part, at + offset, claimed));
-        } else if let Some(span) = claimed.iter().find(|span| span.contains(&at)) {
-            if at + word.len() > span.end {
-                words::parts(word, |part, offset| self.classify(part, at + offset, claimed));
+    /// Adds what a text holds that the line writes in another way at `shown`.
+    fn add_written(&mut self, text: &[u8], shown: usize) {
+        for colon in memchr::memmem::find_iter(text, "://").take(URLS_MAX) {
+            if let Some((url, _)) = words::url_at(text, colon, "://") {
+                self.add_url(url, shown..shown);
             }
-        } else if let Some((address, port)) = words::address(word, line, at) {
-            let role = fields::role_of(line, at..at + word.len());
+        }
+        words::each(text, |word, at| self.classify(word, Place { text, at, shown: Some(shown) }));
+    }
+
+    /// Decides what a word is; one that joins several values with colons or dashes is taken apart. Of one that a
+    /// format names in part, the rest is looked at.
+    fn classify(&mut self, word: &[u8], place: Place<'_>) {
+        let Place { text, at, .. } = place;
+        let claimed = || self.claimed.iter().find(|span| span.contains(&at));
+        let claimed_end = place.shown.is_none().then(claimed).flatten().map(|span| span.end);
+        let shown = place.shown.unwrap_or(at);
+        if claimed_end.is_some_and(|end| at + word.len() <= end) {
+            // The format says what it is.
+        } else if word.len() > words::WORD_BYTES_MAX || claimed_end.is_some() {
+            words::parts(word, |part, offset| self.classify(part, place.behind(offset)));
+        } else if let Some((address, port)) = words::address(word, text, at) {
+            let role = fields::role_of(text, at..at + word.len());
             let port = port.or_else(|| self.port_field(role));
-            self.add(Observable::Ip(address), port, role, at);
+            self.add(Observable::Ip(address), port, role, shown);
         } else if let Some(email) = words::email(word) {
-            self.add(email, None, Role::Text, at);
+            self.add(email, None, Role::Text, shown);
         } else if let Some(hash) = words::hash(word) {
-            self.add(hash, None, Role::Text, at);
-        } else if let Some((rest, glued)) = words::unglued(word, line, at) {
-            self.classify(rest, at + glued, claimed);
-        } else if let Some(domain) = words::domain(word, line, at) {
-            self.add(Observable::Domain(domain), None, Role::Text, at);
-        } else if !words::is_key(word, line, at) {
-            words::parts(word, |part, offset| self.classify(part, at + offset, claimed));
+            self.add(hash, None, Role::Text, shown);
+        } else if let Some((rest, glued)) = words::unglued(word, text, at) {
+            self.classify(rest, place.behind(glued));
+        } else if let Some(domain) = words::domain(word, text, at) {
+            self.add(Observable::Domain(domain), None, Role::Text, shown);
+        } else if !words::is_key(word, text, at) {
+            words::parts(word, |part, offset| self.classify(part, place.behind(offset)));
         }
     }
 
@@ -394,6 +424,10 @@ impl Finding {
             _ => SeenIn::LogText,
         }
     }
+}
+
+fn is_within(at: usize, spans: &[Range<usize>]) -> bool {
+    spans.iter().any(|span| span.contains(&at))
 }
 
 /// A name; one without a dot is a host's name for itself, which nobody looks for.

@@ -1,11 +1,14 @@
 //! The formats that are known, each in a file of its own with a table of lines. A format only says which text is
 //! what; a line of no known format is read as free text.
 
+mod auditd;
+mod cef;
 mod cisco;
 mod conntrack;
 mod filterlog;
 mod fortigate;
 mod json;
+mod keyvalue;
 mod logins;
 mod mail;
 mod mikrotik;
@@ -18,6 +21,7 @@ mod stormshield;
 mod suricata;
 mod watchguard;
 mod web;
+mod windows;
 mod zeek;
 mod zyxel;
 
@@ -68,10 +72,15 @@ static FORMATS: &[Format] = &[
     resolvers::DNSMASQ,
     resolvers::UNBOUND,
     resolvers::BIND,
+    auditd::FORMAT,
+    windows::JSON,
+    windows::TEXT,
+    cef::CEF,
+    cef::LEEF,
 ];
 
 /// Tried when no other format has the line, and never remembered: the next line may have a certain one.
-static BROAD: &[Format] = &[json::FORMAT];
+static BROAD: &[Format] = &[json::FORMAT, keyvalue::FORMAT];
 
 /// The format of the lines before, which the next one most likely has too.
 #[derive(Clone, Copy, Default)]

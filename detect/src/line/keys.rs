@@ -107,16 +107,30 @@ fn known(name: &[u8]) -> Option<Field> {
         | b"targetaddress" => Field::Dst,
         b"dstport" | b"destport" | b"destinationport" | b"dport" | b"dpt" | b"idrespp" | b"respp"
         | b"targetport" => Field::DstPort,
-        b"sourcetranslatedaddress" | b"sourcenatip" | b"srctransip" | b"natsrcip" | b"natsrc" => {
-            Field::SrcAfter
+        b"sourcetranslatedaddress"
+        | b"sourcenatip"
+        | b"srctransip"
+        | b"natsrcip"
+        | b"natsrc"
+        | b"srcpostnat" => Field::SrcAfter,
+        b"sourcetranslatedport" | b"sourcenatport" | b"srctransport" | b"natsrcport" | b"srcpostnatport" => {
+            Field::SrcAfterPort
         }
-        b"sourcetranslatedport" | b"sourcenatport" | b"srctransport" | b"natsrcport" => Field::SrcAfterPort,
-        b"destinationtranslatedaddress" | b"destinationnatip" | b"dsttransip" | b"natdstip" | b"natdst" => {
-            Field::DstAfter
-        }
-        b"destinationtranslatedport" | b"destinationnatport" | b"dsttransport" | b"natdstport" => {
-            Field::DstAfterPort
-        }
+        b"destinationtranslatedaddress"
+        | b"destinationnatip"
+        | b"dsttransip"
+        | b"natdstip"
+        | b"natdst"
+        | b"dstpostnat" => Field::DstAfter,
+        b"destinationtranslatedport"
+        | b"destinationnatport"
+        | b"dsttransport"
+        | b"natdstport"
+        | b"dstpostnatport" => Field::DstAfterPort,
+        b"srcprenat" => Field::SrcBefore,
+        b"srcprenatport" => Field::SrcBeforePort,
+        b"dstprenat" => Field::DstBefore,
+        b"dstprenatport" => Field::DstBeforePort,
         b"proto" | b"protocol" | b"networktransport" => Field::Proto,
         b"xforwardedfor"
         | b"httpxforwardedfor"

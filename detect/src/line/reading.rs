@@ -41,6 +41,8 @@ pub(crate) enum Field {
     Time,
     /// Who was logged in: shown, never compared.
     User,
+    /// A text that the line writes in another way; values in it are looked for as in any text.
+    Text,
     /// Looks like a value and is none: the name of a detection, a version, a rule's number.
     Nothing,
 }

@@ -109,6 +109,7 @@ impl Field {
             Self::Email => "email",
             Self::Time => "time",
             Self::User => "user",
+            Self::Text => "text",
             Self::Nothing => "no_value",
         }
     }

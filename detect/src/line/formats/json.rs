@@ -18,12 +18,17 @@ fn read<'a>(logged: &Logged<'a>, reading: &mut Reading<'a>) -> bool {
     let mut request = Request::default();
     let is_json = json::each(message, &mut |member| {
         request.note(member);
-        if let Some(field) = keys::of_member(member).filter(|field| is_likely(*field, member)) {
+        if let Some(field) = field_of(member) {
             member.take(field, reading);
         }
     });
     request.take(reading);
     is_json
+}
+
+/// What a member is by its name, if its value is likely for that.
+pub(super) fn field_of(member: &Member<'_>) -> Option<Field> {
+    keys::of_member(member).filter(|field| is_likely(*field, member))
 }
 
 /// Names such as `query`, `source` and `forwarded` have other values as well.
