@@ -353,6 +353,7 @@ async fn a_silent_sensor_and_a_refused_bundle_are_marked_in_words() {
         dropped: 89,
         hits: 3,
         trouble: "link is down".into(),
+        ..SourceStatus::default()
     };
     fixture.greet(&borgo, fixture.now(), vec![source]).await;
     fixture.outcome(&borgo, 2, BundleOutcome::Refused { reason: "bad signature".into() }).await;
