@@ -4,18 +4,21 @@
 //! *No* is certain: whatever [`super::Scan`] would find in the line and an indicator is on, is found here too. So more
 //! texts are asked for than the scan would take: of the values that may begin or end at several places, all.
 
+mod agents;
 mod bytes;
 mod colons;
 mod dots;
 mod mail;
+mod parts;
 mod urls;
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use protocol::Kind;
 use protocol::index::{Layers, Value};
-use protocol::observable::UserAgent;
 
+use super::words;
 use crate::matcher::Matcher;
 
 /// What a set of indicators has at all: for the rest nothing is looked at.
@@ -56,7 +59,10 @@ pub(crate) struct Screen {
 struct Room {
     lowered: Vec<u8>,
     plain: Vec<u8>,
+    unescaped: Vec<u8>,
     normal: String,
+    /// Where names stand that may be the host of a URL whose path stands elsewhere.
+    hosts: Vec<Range<usize>>,
 }
 
 impl Screen {
@@ -64,10 +70,12 @@ impl Screen {
     pub fn may_match(&mut self, line: &[u8], matcher: &Matcher) -> bool {
         let Some(layers) = matcher.layers() else { return false };
         let looks = matcher.looks();
+        self.room.hosts.clear();
         let mut look =
             Look { line, layers, looks, room: &mut self.room, names_done: 0, groups_done: 0, urls_seen: 0 };
         look.marks()
             || (looks.names && look.has_escaped_dots())
+            || (looks.urls && look.urls_of_parts())
             || (looks.hashes && look.hashes())
             || (looks.emails && look.emails())
             || (looks.agents && look.agents())
@@ -141,22 +149,19 @@ impl Look<'_> {
 
     /// A hash is a run of hexadecimal digits: one of 32 or more has one at every 32nd place.
     fn hashes(&self) -> bool {
-        let is_digit = |byte: &u8| byte.is_ascii_hexdigit();
         let mut done = 0;
         for at in (31..self.line.len()).step_by(32) {
-            if at < done || !self.line.get(at).is_some_and(is_digit) {
+            let is_digit = self.line.get(at).is_some_and(|byte| bytes::kind(*byte) & bytes::HEX != 0);
+            if at < done || !is_digit {
                 continue;
             }
             let (before, after) = self.line.split_at_checked(at).unwrap_or_default();
             let before = before.get(done..).unwrap_or_default();
-            let left = before.iter().rev().take_while(|byte| is_digit(byte)).count();
-            let right = after.iter().take_while(|byte| is_digit(byte)).count();
+            let (left, _) = bytes::run(before.iter().rev(), bytes::HEX);
+            let (right, _) = bytes::run(after.iter(), bytes::HEX);
             done = at + right;
-            let asks = |run: &[u8]| {
-                super::words::hash(run)
-                    .is_some_and(|hash| Value::with(&hash, None, |value| self.layers.may_hold(value)))
-            };
-            if matches!(left + right, 32 | 40 | 64) && self.line.get(at - left..at + right).is_some_and(asks)
+            if left + right >= 32
+                && self.line.get(at - left..done).is_some_and(|run| self.hash(run, at - left))
             {
                 return true;
             }
@@ -164,11 +169,15 @@ impl Look<'_> {
         false
     }
 
-    fn agents(&self) -> bool {
-        super::agents::find(self.line).into_iter().any(|span| {
-            let text = self.line.get(span).and_then(|text| std::str::from_utf8(text).ok());
-            let agent = text.and_then(UserAgent::normal);
-            agent.is_some_and(|agent| self.layers.may_hold(Value::UserAgent(agent)))
+    /// Before a hash may stand the digits of an escape sequence: `%2F`, `\x09`, `\u0009`.
+    fn hash(&self, run: &[u8], start: usize) -> bool {
+        let is_glued = matches!(self.byte_before(start), Some(b'\\' | b'#' | b'%' | b'x' | b'u'));
+        let more = if is_glued { 4 } else { 0 };
+        let lengths =
+            [32, 40, 64].into_iter().filter(|length| (*length..=length + more).contains(&run.len()));
+        lengths.filter_map(|length| run.get(run.len() - length..)).any(|digits| {
+            let hash = words::hash(digits);
+            hash.is_some_and(|hash| Value::with(&hash, None, |value| self.layers.may_hold(value)))
         })
     }
 }

@@ -24,7 +24,15 @@ impl Look<'_> {
     fn groups(&mut self, at: usize) -> bool {
         let (before, after) = self.line.split_at_checked(at).unwrap_or_default();
         let before = before.get(self.groups_done..).unwrap_or_default();
-        let (left, _) = bytes::run(before.iter().rev(), HEX | COLON);
+        let (left, kinds) = bytes::run(before.iter().rev(), HEX | COLON);
+        // Most are times.
+        if let Some([_, _, _, b':', _, _, end]) = after.first_chunk::<7>()
+            && kinds & COLON == 0
+            && bytes::kind(*end) & (HEX | COLON) == 0
+        {
+            self.groups_done = at + 6;
+            return false;
+        }
         let (right, kinds) = bytes::run(after.iter(), HEX | COLON | DOT);
         let (start, end) = (at - left, at + right);
         self.groups_done = end;
@@ -32,8 +40,13 @@ impl Look<'_> {
             return false;
         }
         let Some(run) = self.line.get(start..end) else { return false };
-        let colons = memchr::memchr_iter(b':', run).count();
-        let shortened = run.windows(2).any(|two| two == b"::");
+        let (mut colons, mut shortened, mut last) = (0, false, 0);
+        for byte in run {
+            let is_colon = *byte == b':';
+            colons += u32::from(is_colon);
+            shortened |= is_colon && last == b':';
+            last = *byte;
+        }
         let enough = shortened || colons >= 7 || (colons == 6 && kinds & DOT != 0);
         enough && self.address_of_groups(run, start)
     }
@@ -54,8 +67,13 @@ impl Look<'_> {
         text = text.trim_matches('.');
         let text = if text.starts_with("::") { text } else { text.trim_start_matches(':') };
         let text = if text.ends_with("::") { text } else { text.trim_end_matches(':') };
-        match text.parse::<Ipv6Addr>() {
-            Ok(address) => self.asks_address(IpAddr::from(address).to_canonical()),
+        let asks = |address: Ipv6Addr| self.asks_address(IpAddr::from(address).to_canonical());
+        match text.parse() {
+            // The last group may be a port.
+            Ok(address) => {
+                let before = text.rsplit_once(':').and_then(|(before, _)| before.parse().ok());
+                asks(address) || before.is_some_and(asks)
+            }
             // Hardware, a time, or dots and colons alone; of the rest nobody knows where an address would end.
             Err(_) => may_hold_groups(text),
         }
@@ -67,5 +85,6 @@ fn may_hold_groups(text: &str) -> bool {
     let groups = || text.split([':', '.']).filter(|group| !group.is_empty());
     let shortened = text.contains("::");
     let pairs = groups().all(|group| group.len() == 2);
-    groups().next().is_some() && if shortened { true } else { !pairs && groups().count() > 8 }
+    let too_long = groups().any(|group| group.len() > 4);
+    groups().next().is_some() && (shortened || too_long || (!pairs && groups().count() > 8))
 }

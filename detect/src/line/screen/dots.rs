@@ -24,33 +24,40 @@ impl Look<'_> {
         let before = before.get(self.names_done..).unwrap_or_default();
         let (left, kinds_left) = bytes::run(before.iter().rev(), NAME);
         let (right, kinds_right) = bytes::run(after.iter(), NAME);
-        let start = at - left;
-        self.names_done = at + right;
+        let (start, end) = (at - left, at + right);
+        self.names_done = end;
         let kinds = kinds_left | kinds_right;
-        let Some(run) = line.get(start..at + right) else { return false };
-        if matches!(self.byte_before(start), Some(b'\\' | b'#')) && self.escaped(run, kinds) {
+        let Some(run) = line.get(start..end) else { return false };
+        let before = self.byte_before(start).unwrap_or(b' ');
+        if is_mark(before) && self.glued(before, run, kinds) {
             return true;
         }
         if kinds & (LETTER | DASH | FOREIGN) == 0 {
-            return self.digits(run);
+            self.note_host_of_digits(before, start..end);
+            return self.digits(run) || (before == b'(' && self.is_audit_record(start));
         }
         // A letter of an international name may follow that is written as an escape sequence.
-        if line.get(self.names_done) == Some(&b'\\') && is_foreign_escape(line, self.names_done) {
+        if line.get(end) == Some(&b'\\') && is_foreign_escape(line, end) {
             return true;
+        }
+        if before != b'/' && before != b'@' {
+            self.note_host(start..end);
         }
         // What is no ASCII has its turn after the marks.
         kinds & FOREIGN == 0 && self.text(run, kinds)
     }
 
-    /// What follows the mark of an escape sequence: `\t`, `\x09`, `\u0009`, `#011`.
-    fn escaped(&mut self, run: &[u8], kinds: u8) -> bool {
-        let skip = match run {
-            [b'u', ..] if code_of(run).is_some_and(|code| code >= 0x80) => return true,
-            [b'u', ..] => 5,
-            [b'x' | b'0'..=b'9', ..] => 3,
-            _ => 1,
-        };
-        run.get(skip..).is_some_and(|rest| self.text(rest, kinds))
+    /// What follows an escape sequence or a colour.
+    fn glued(&mut self, mark: u8, run: &[u8], kinds: u8) -> bool {
+        let is_foreign_letter = mark == b'\\' && code_of(run).is_some_and(|code| code >= 0x80);
+        is_foreign_letter || run.get(glue(mark, run)..).is_some_and(|rest| self.text(rest, kinds))
+    }
+
+    /// Audit records write addresses and command lines in hexadecimal digits; `start` is where the time stands.
+    fn is_audit_record(&self, start: usize) -> bool {
+        let (before, after) = self.line.split_at_checked(start).unwrap_or_default();
+        let has = |key: &[u8]| memchr::memmem::find(after, key).is_some();
+        before.ends_with(b"audit(") && (has(b"saddr=") || has(b"proctitle="))
     }
 
     /// Whether an escape sequence stands for a dot of another alphabet, which makes names too.
@@ -139,18 +146,26 @@ impl Look<'_> {
     /// letters of an unknown alphabet.
     pub(super) fn foreign(&mut self) -> bool {
         let mut line = self.line;
+        let mut mark = b' ';
         while let Some(at) = line.iter().position(|byte| bytes::kind(*byte) & NAME != 0) {
+            mark = at.checked_sub(1).and_then(|at| line.get(at)).copied().unwrap_or(mark);
             line = line.get(at..).unwrap_or_default();
             let (length, kinds) = bytes::run(line.iter(), NAME);
             let (run, rest) = line.split_at_checked(length).unwrap_or_default();
             line = rest;
-            if kinds & FOREIGN != 0 && self.foreign_text(run, kinds) {
+            let is_glued = kinds & FOREIGN != 0 && is_mark(mark);
+            let glued = run.get(glue(mark, run)..).filter(|_| is_glued);
+            if (kinds & FOREIGN != 0 && self.foreign_text(run, kinds))
+                || glued.is_some_and(|rest| self.foreign_text(rest, kinds))
+            {
                 return true;
             }
+            mark = b' ';
         }
         false
     }
 
+    /// As a whole it may be a name; what is ASCII in it may be anything.
     fn foreign_text(&mut self, run: &[u8], kinds: u8) -> bool {
         let may_have_a_dot = kinds & DOT != 0
             || self.looks.single_labels
@@ -158,23 +173,17 @@ impl Look<'_> {
         if !may_have_a_dot {
             return false;
         }
-        self.foreign_piece(run, kinds)
-            || (kinds & DASH != 0
-                && run.split(|byte| *byte == b'-').any(|part| {
-                    self.foreign_piece(part, kinds)
-                        || part.split(|byte| *byte == b'_').any(|piece| self.foreign_piece(piece, kinds))
-                }))
+        self.foreign_name(run)
+            || run.split(|byte| !byte.is_ascii()).any(|piece| !piece.is_empty() && self.text(piece, kinds))
     }
 
-    fn foreign_piece(&mut self, text: &[u8], kinds: u8) -> bool {
-        if text.is_ascii() {
-            return self.text(text, kinds);
+    fn foreign_name(&mut self, text: &[u8]) -> bool {
+        if !self.looks.names || text.len() > 4 * NAME_BYTES_MAX {
+            return false;
         }
         let Ok(text) = std::str::from_utf8(text) else { return false };
-        let trimmed = text.trim_matches(['.', '-']);
         self.room.normal.clear();
-        domain::normalise(trimmed, &mut self.room.normal).is_ok()
-            && self.looks.names
+        domain::normalise(text.trim_matches(['.', '-']), &mut self.room.normal).is_ok()
             && self.layers.may_hold_name(self.room.normal.as_bytes())
     }
 
@@ -183,6 +192,23 @@ impl Look<'_> {
         let line = self.line;
         line.split(|byte| bytes::kind(*byte) & NAME == 0)
             .any(|run| !run.is_empty() && self.text(run, UPPER | DASH))
+    }
+}
+
+/// Whether an escape sequence may begin with this byte.
+fn is_mark(byte: u8) -> bool {
+    matches!(byte, b'\\' | b'#' | b'%' | b'[' | b';')
+}
+
+/// How many bytes behind its mark belong to an escape sequence: `\t`, `\x09`, `\u0009`, `#011`, `%2F`, or a colour,
+/// `[31m`.
+fn glue(mark: u8, run: &[u8]) -> usize {
+    match (mark, run) {
+        (b'\\', [b'u', ..]) => 5,
+        (b'\\', [b'x' | b'0'..=b'9', ..]) | (b'#', _) => 3,
+        (b'\\', _) => 1,
+        (b'%', _) => 2,
+        _ => 1 + run.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count(),
     }
 }
 

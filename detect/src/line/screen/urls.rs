@@ -1,7 +1,5 @@
 //! URLs: those in normal form are looked up as they stand, others are brought into it first.
 
-use std::borrow::Cow;
-
 use protocol::index::Value;
 use protocol::url::{self, URL_BYTES_MAX};
 
@@ -90,7 +88,7 @@ impl Look<'_> {
     /// A URL with escapes of JSON.
     fn unescaped_url(&mut self, written: &[u8]) -> bool {
         let mut plain = std::mem::take(&mut self.room.plain);
-        unescape(written, &mut plain);
+        unescape(written, |byte| byte <= b' ' || byte == b'"', &mut plain);
         let end = plain.iter().position(|byte| words::ends_url(*byte)).unwrap_or(plain.len());
         let may = plain.get(..end).is_some_and(|text| self.url_with_ends(text, false))
             || (end < plain.len() && self.url_with_ends(&plain, false));
@@ -123,17 +121,13 @@ fn is_normal(text: &[u8], authority: usize) -> bool {
         && !path.iter().any(|byte| bytes::kind(*byte) & FOREIGN != 0)
 }
 
-/// What a text with escapes of JSON stands for, up to its end: a quote or a control character.
-fn unescape(written: &[u8], into: &mut Vec<u8>) {
+/// What a text with escapes of JSON stands for, up to its end.
+pub(super) fn unescape(written: &[u8], ends: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
     into.clear();
-    let mut text: Cow<'_, [u8]> = Cow::Borrowed(written);
-    if let Some(end) = written.iter().position(|byte| *byte <= b' ') {
-        text = Cow::Borrowed(written.get(..end).unwrap_or_default());
-    }
-    let mut rest: &[u8] = &text;
+    let mut rest = written;
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
-        if *byte == b'"' {
+        if ends(*byte) {
             break;
         }
         if *byte != b'\\' {
@@ -146,11 +140,13 @@ fn unescape(written: &[u8], into: &mut Vec<u8>) {
             b'u' => {
                 let code = rest.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
                 let code = code.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-                let Some(letter) = code.and_then(char::from_u32) else { break };
+                let letter = code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
                 into.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
                 rest = rest.get(4..).unwrap_or_default();
             }
-            b'n' | b'r' | b't' | b'b' | b'f' => break,
+            b'n' => into.push(b'\n'),
+            b'r' => into.push(b'\r'),
+            b't' => into.push(b'\t'),
             other => into.push(*other),
         }
     }
