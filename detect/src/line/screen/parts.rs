@@ -26,7 +26,8 @@ impl Look<'_> {
     /// Most addresses are none: the host of a URL has a field of its own.
     #[inline]
     pub(super) fn note_host_of_digits(&mut self, before: u8, span: Range<usize>) {
-        if matches!(before, b'"' | b'\t' | b'{' | b'=' | b']') {
+        let has_path = || self.line.get(span.end..).is_some_and(|after| after.starts_with(b":/"));
+        if matches!(before, b'"' | b'\t' | b'{' | b'=' | b']') || has_path() {
             self.note_host(span);
         }
     }
@@ -63,7 +64,10 @@ impl Look<'_> {
             } else {
                 before
             };
-            if !matches!(before, b' ' | b'"' | b'\'' | b'\t' | b'=' | b'|' | b',' | b';' | b'(' | b'[') {
+            let is_path =
+                matches!(before, b' ' | b'"' | b'\'' | b'\t' | b'=' | b'|' | b',' | b';' | b'(' | b'[')
+                    || (before == b':' && line.get(slash + 1) != Some(&b'/'));
+            if !is_path {
                 continue;
             }
             paths += 1;
