@@ -115,9 +115,9 @@ impl Lines {
             workers.add("syslog", stopper, syslog::start(parts, stop)?);
         }
         if !config.logs.files.is_empty() {
-            let files = config.logs.files.clone();
+            let logs = config.logs.clone();
             let state_folder = config.state_dir.join("state");
-            let parts = TailParts { files, state_folder, detector, matcher, hits, marks, board };
+            let parts = TailParts { config: logs, state_folder, detector, matcher, hits, marks, board };
             let (stopper, stop) = sources::stop();
             workers.add("logs", stopper, tail::start(parts, stop)?);
         }

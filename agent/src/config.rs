@@ -3,10 +3,13 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use protocol::COLLECTOR_PORT;
 use serde::Deserialize;
+
+use crate::sources::tail::Beginning;
 
 mod journal;
 mod syslog;
@@ -19,6 +22,8 @@ const STATE_DIR: &str = "/var/lib/vedetta-agent";
 /// The kernel's ring of packets is mapped whole and counts as the agent's memory: 4 MiB hold a tenth of a second
 /// at 40 MB/s and leave room below 24 MiB on an old gateway. A fast line wants more.
 const RING_BYTES: i64 = 4 << 20;
+/// Writers that buffer stop in the middle of a line, but seldom for long.
+const PARTIAL_LINE_SECONDS: i64 = 10;
 /// Threads that may share an interface.
 const WORKERS_MAX: usize = 64;
 /// Where `status` finds the running agent.
@@ -104,6 +109,8 @@ struct CaptureTable {
 struct LogsTable {
     #[serde(default)]
     files: Vec<PathBuf>,
+    unknown_files: Option<String>,
+    partial_line_seconds: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -178,6 +185,10 @@ impl CaptureConfig {
 pub struct LogsConfig {
     /// Absolute paths, or patterns with `*` and `?` in the file name.
     pub files: Vec<PathBuf>,
+    /// Where files begin that are there at the agent's first start.
+    pub unknown_files: Beginning,
+    /// A line without an end is looked at when nothing came for so long.
+    pub partial_line: Duration,
 }
 
 /// How to detect; what is absent is left to the detector's own default.
@@ -339,7 +350,18 @@ impl LogsTable {
                 return Err(Impossible::new(key, found, "`*` and `?` only in the last part of the path"));
             }
         }
-        Ok(LogsConfig { files: self.files })
+        let unknown_files = match self.unknown_files.as_deref() {
+            None | Some("end") => Beginning::End,
+            Some("beginning") => Beginning::Start,
+            Some(other) => {
+                let expected = "\"end\" or \"beginning\"";
+                return Err(Impossible::new("logs.unknown_files", format!("{other:?}"), expected));
+            }
+        };
+        let seconds = self.partial_line_seconds.unwrap_or(PARTIAL_LINE_SECONDS);
+        let seconds: u64 = number("logs.partial_line_seconds", seconds, (1, 3600), "1 to 3600 seconds")?;
+        let partial_line = Duration::from_secs(seconds);
+        Ok(LogsConfig { files: self.files, unknown_files, partial_line })
     }
 }
 

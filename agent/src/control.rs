@@ -21,6 +21,7 @@ use crate::identity::Enrolment;
 use crate::published::Published;
 use crate::sources::Board;
 use crate::sources::joining::TrackingStatus;
+use crate::sources::log_status::LogStatus;
 use crate::spool::SpoolControl;
 use crate::uplink::UplinkStatus;
 
@@ -67,6 +68,9 @@ pub struct StatusReport {
     pub spool: SpoolStatus,
     /// Each source.
     pub sources: Vec<SourceStatus>,
+    /// Each followed log: what waits in it and what may be lost.
+    #[serde(default)]
+    pub logs: Vec<LogStatus>,
     /// Whether the two sides of a translation are joined by connection tracking.
     #[serde(default)]
     pub connection_tracking: TrackingStatus,
@@ -244,6 +248,7 @@ impl StatusParts {
                 hits_lost: self.spool.lost(),
             },
             sources: self.board.statuses(),
+            logs: self.board.logs(),
             connection_tracking: self.tracking.load().as_ref().clone(),
             counted: self.counted(),
         }

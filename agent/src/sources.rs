@@ -4,12 +4,19 @@
 pub mod capture;
 mod conntrack;
 mod fanout;
+mod file_position;
 mod follow;
+mod followed;
 pub mod joining;
 mod line_reader;
+pub mod log_status;
+mod packed;
 mod rotation;
 pub mod syslog;
 pub mod tail;
+mod takeup;
+mod turn;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +27,8 @@ use std::time::Duration;
 use detect::{Counters, Detector, DetectorConfig, Matcher, Report};
 use protocol::Timestamp;
 use protocol::message::SourceStatus;
+
+use log_status::LogStatus;
 
 use crate::config::{CaptureConfig, DetectionConfig};
 use crate::published::Published;
@@ -71,6 +80,7 @@ pub struct Meter {
     refused: [AtomicU64; Refused::ALL.len()],
     trouble: Published<String>,
     counted: Published<Counters>,
+    log: Published<Option<LogStatus>>,
 }
 
 impl Meter {
@@ -114,6 +124,11 @@ impl Meter {
             self.trouble.publish(trouble.to_owned());
         }
         news
+    }
+
+    /// Says how the following of a log does.
+    pub fn set_log(&self, log: LogStatus) {
+        self.log.publish(Some(log));
     }
 
     fn status(&self) -> SourceStatus {
@@ -184,9 +199,20 @@ impl Board {
             refused: Default::default(),
             trouble: Published::new(String::new()),
             counted: Published::new(Counters::default()),
+            log: Published::new(None),
         });
         self.0.update(|meters| meters.iter().chain([&meter]).cloned().collect());
         meter
+    }
+
+    /// Takes away a source that is gone for good.
+    pub fn remove(&self, gone: &Arc<Meter>) {
+        self.0.update(|meters| meters.iter().filter(|meter| !Arc::ptr_eq(meter, gone)).cloned().collect());
+    }
+
+    /// Each followed log now.
+    pub fn logs(&self) -> Vec<LogStatus> {
+        self.0.load().iter().filter_map(|meter| meter.log.load().as_ref().clone()).collect()
     }
 
     /// Each source now.

@@ -127,6 +127,20 @@ impl State {
             let sealed = seal(value).map_err(|error| self.io_error(io::Error::other(error)))?;
             batch.insert(name.as_slice(), sealed);
         }
+        self.apply(batch)
+    }
+
+    /// Removes values.
+    ///
+    /// # Errors
+    /// When the disk is full or the state is damaged.
+    pub fn forget(&self, names: &[Vec<u8>]) -> Result<(), StateError> {
+        let mut batch = sled::Batch::default();
+        names.iter().for_each(|name| batch.remove(name.as_slice()));
+        self.apply(batch)
+    }
+
+    fn apply(&self, batch: sled::Batch) -> Result<(), StateError> {
         let saved = catch_unwind(AssertUnwindSafe(|| {
             self.tree.apply_batch(batch)?;
             self.db.flush()

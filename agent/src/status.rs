@@ -6,9 +6,12 @@ use protocol::Timestamp;
 
 use crate::bundles::in_force::{Building, InForce, RefusedBundle, Why};
 use crate::control::StatusReport;
+use crate::sources::log_status::LogStatus;
 
 /// Where lines of counts are broken.
 const LINE_CHARACTERS_MAX: usize = 100;
+/// What is less is on its way.
+const LAG_BYTES_TOLD: u64 = 1 << 20;
 
 /// The report as a table; colours and widths are left to nobody.
 pub struct Table<'a>(pub &'a StatusReport);
@@ -128,6 +131,35 @@ fn sources(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
         if !source.trouble.is_empty() {
             writeln!(f, "  ! {}", source.trouble)?;
         }
+        let log = report.logs.iter().find(|log| source.kind == "log" && log.name == source.name);
+        log.map_or(Ok(()), |log| log_file(f, log, report.now))?;
+    }
+    Ok(())
+}
+
+/// Of a log, only what is not as it should be.
+fn log_file(f: &mut fmt::Formatter<'_>, log: &LogStatus, now: Timestamp) -> fmt::Result {
+    if log.lag_bytes >= LAG_BYTES_TOLD {
+        writeln!(f, "  {} wait in it and are not read yet", Size(log.lag_bytes))?;
+    }
+    if let Some(gap) = log.possible_gap {
+        let times = if log.gaps == 1 { "once".to_owned() } else { format!("{} times", log.gaps) };
+        write!(
+            f,
+            "  ! lines may be lost, {times}: it was truncated or removed before all was read; the last time"
+        )?;
+        write!(f, " {} ago, from byte {}", Age(now, gap.at), gap.from)?;
+        if log.bytes_lost > 0 {
+            write!(f, "; {} in all are lost for certain", Size(log.bytes_lost))?;
+        }
+        writeln!(f)?;
+    }
+    let resets: u64 = log.tail_identity_reset.values().sum();
+    if resets > 0 {
+        writeln!(f, "  begun anew {resets} times, because its content was no longer what had been read")?;
+    }
+    if log.lines_cut > 0 {
+        writeln!(f, "  {} lines were too long: {} not looked at", log.lines_cut, Size(log.bytes_cut))?;
     }
     Ok(())
 }
@@ -184,6 +216,7 @@ mod tests {
     use super::*;
     use crate::control::SpoolStatus;
     use crate::sources::joining::TrackingStatus;
+    use crate::sources::log_status::PossibleGap;
     use crate::uplink::UplinkStatus;
     use protocol::Serial;
     use protocol::index::Held;
@@ -216,6 +249,7 @@ mod tests {
                 last_at: Some(now.plus_seconds(-7)),
                 ..SourceStatus::default()
             }],
+            logs: Vec::new(),
             connection_tracking: TrackingStatus::default(),
             counted: [("frames".to_owned(), 12), ("flows_evicted".to_owned(), 3)].into(),
         }
@@ -277,6 +311,44 @@ mod tests {
             "  ! the index is damaged",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_log_says_what_waits_and_what_may_be_lost() {
+        let mut report = report();
+        let now = report.now;
+        let name = "/var/log/fw.log".to_owned();
+        report.sources.push(SourceStatus {
+            name: name.clone(),
+            kind: "log".into(),
+            ..SourceStatus::default()
+        });
+        let quiet =
+            LogStatus { name: name.clone(), lag_bytes: 900, lines_partial: 3, ..LogStatus::default() };
+        report.logs = vec![quiet];
+        let before = Table(&report).to_string();
+        report.logs = vec![LogStatus {
+            name,
+            lag_bytes: 3 << 20,
+            lines_cut: 2,
+            bytes_cut: 2048,
+            tail_identity_reset: [("shorter".to_owned(), 3)].into(),
+            gaps: 3,
+            bytes_lost: 512,
+            possible_gap: Some(PossibleGap { at: now.plus_seconds(-30), from: 70, to: Some(582) }),
+            ..LogStatus::default()
+        }];
+        let text = Table(&report).to_string();
+        for part in [
+            "  3 MiB wait in it",
+            "lines may be lost, 3 times",
+            "30 s ago, from byte 70; 512 B in all are lost for certain",
+            "begun anew 3 times",
+            "2 lines were too long: 2 KiB not looked at",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in\n{text}");
+            assert!(!before.contains(part), "{part:?} is told although all is well");
         }
     }
 

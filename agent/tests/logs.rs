@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use detect::{DetectorConfig, Matcher};
-use protocol::message::Record;
+use protocol::message::{Record, SourceStatus};
 use protocol::{Hit, Indicator, LookFor, Serial};
-use vedetta_agent::config::SpoolConfig;
+use vedetta_agent::config::{LogsConfig, SpoolConfig};
 use vedetta_agent::published::Published;
 use vedetta_agent::sources::joining;
-use vedetta_agent::sources::tail::{self, TailParts};
+use vedetta_agent::sources::tail::{self, Beginning, TailParts};
 use vedetta_agent::sources::{self, Board, Stopper};
 use vedetta_agent::spool::{self, SpoolControl, SpoolReader};
 use vedetta_agent::stages::Stage;
@@ -34,6 +34,8 @@ struct Gateway {
     folder: tempfile::TempDir,
     files: Vec<PathBuf>,
     written: u64,
+    /// The state was, so that its loss is to be told.
+    damaged: bool,
 }
 
 struct Running {
@@ -50,7 +52,7 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let files = vec![folder.path().join(pattern)];
         fs::create_dir(folder.path().join("agent")).unwrap();
-        Self { folder, files, written: 0 }
+        Self { folder, files, written: 0, damaged: false }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -64,7 +66,11 @@ impl Gateway {
         let board = Board::default();
         let joining = joining::start(&DetectorConfig::default(), spool.sink, None).unwrap();
         let parts = TailParts {
-            files: self.files.clone(),
+            config: LogsConfig {
+                files: self.files.clone(),
+                unknown_files: Beginning::End,
+                partial_line: Duration::from_secs(10),
+            },
             state_folder: self.path("agent/state"),
             detector: DetectorConfig::default(),
             matcher: Published::new(Matcher::build(Serial(1), indicators).unwrap()),
@@ -114,7 +120,11 @@ impl Gateway {
         logs.join().unwrap().unwrap();
         joining.join().unwrap().unwrap();
         spool.join().unwrap().unwrap();
-        assert!(board.statuses().iter().all(|status| status.trouble.is_empty()));
+        let told =
+            |status: &SourceStatus| status.trouble.contains("were damaged and put aside") == self.damaged;
+        let troubles = board.statuses();
+        assert!(troubles.iter().all(|status| status.trouble.is_empty() || told(status)), "{troubles:?}");
+        assert_eq!(troubles.iter().any(|status| !status.trouble.is_empty()), self.damaged);
         self.hits(&control)
     }
 }
@@ -147,6 +157,7 @@ fn a_lost_state_reads_again_under_the_same_identities() {
     gateway.write("syslog", 20);
     let before = gateway.stop(running);
     damage(&gateway.path("agent/state"));
+    gateway.damaged = true;
     gateway.write("syslog", 5);
     let running = gateway.start();
     let after = gateway.stop(running);

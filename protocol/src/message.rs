@@ -33,6 +33,22 @@ pub struct Loss {
     pub first_at: Timestamp,
     /// When it ended.
     pub last_at: Timestamp,
+    /// Of a log, where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<LogGap>,
+}
+
+/// Where lines of a log may be lost: everything written from an offset on, before the file was truncated or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogGap {
+    /// The log, as hits name it.
+    pub input: String,
+    /// How often the file had been truncated before.
+    pub generation: u32,
+    /// The first byte that was not read.
+    pub from: u64,
+    /// Up to here bytes were there for certain; null when nothing is known to be lost.
+    pub to: Option<u64>,
 }
 
 /// Why something was lost.

@@ -388,7 +388,8 @@ impl Worker {
             packets = count,
             "packets dropped; a larger capture.ring_bytes or a faster machine helps"
         );
-        let loss = Loss { count, reason: LossReason::PacketsDropped, first_at, last_at: clock::now() };
+        let loss =
+            Loss { count, reason: LossReason::PacketsDropped, first_at, last_at: clock::now(), gap: None };
         self.parts.hits.offer_loss(loss);
     }
 

@@ -1,28 +1,47 @@
-//! Follows one log path through rotation: the file that was renamed is read to its end before the new one.
+//! Follows one log path through rotation: the file that was renamed is read to its end before the new one. Nothing
+//! of a new file is given out before [`Turn::begun`] was told, so that a restart knows which files there were.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::line_reader::{FileId, FilePosition, LineReader, Read, WholeLine};
-use super::rotation::{Rotated, rotated};
+use super::line_reader::{Block, Content, FileId, FilePosition, HandOn, LineReader, Proof, Reading, Reset};
+use super::takeup::{Search, open_log, take_up};
+pub use super::turn::{FollowError, Gap, Turn};
 
 /// A rotated file is read on for so long after its last line: its writer may not have noticed yet.
 const ROTATED_QUIET: Duration = Duration::from_secs(10);
 /// Files of one path whose end is remembered.
 const REMEMBERED_MAX: usize = 8;
-/// Lines of one turn, so that a busy log does not keep others waiting.
-const LINES_AT_ONCE: usize = 4096;
+/// Blocks of one turn, so that a busy log does not keep others waiting.
+const BLOCKS_AT_ONCE: usize = 8;
 
 /// Up to where the files of one path were read, oldest first; the last is the one under the path's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathPosition {
     /// Each file.
     pub files: Vec<FilePosition>,
+    /// What the path led to, when it is a link.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target: Vec<u8>,
+}
+
+impl PathPosition {
+    /// This position, and after it the files that were begun later, which are known from `newer`.
+    #[must_use]
+    pub fn with_begun(mut self, newer: &Self) -> Self {
+        let is_known = |file: &&FilePosition| self.files.iter().any(|known| known.is_of(file));
+        let begun = newer.files.iter().rposition(|file| is_known(&file)).map_or(0, |last| last + 1);
+        let later: Vec<FilePosition> = newer.files.iter().skip(begun).copied().collect();
+        self.files.extend(later.into_iter().map(FilePosition::begun));
+        self.target.clone_from(&newer.target);
+        self
+    }
 }
 
 /// Where a path begins that was never read.
@@ -34,61 +53,39 @@ pub enum Beginning {
     Start,
 }
 
-/// What a turn found besides lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
-    /// Lines read.
-    pub lines: u64,
-    /// Lines cut because they were too long.
-    pub cut: u64,
-    /// Files that were truncated, or gone, before they were read to their end for certain.
-    pub gaps: u64,
-    /// Whether there is more to read at once.
-    pub more: bool,
-}
-
-/// Why a path cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowError {
-    /// Nothing there; it is waited for.
-    #[error("{} does not exist; the agent waits for it", .0.display())]
-    Missing(PathBuf),
-    /// The agent's user may not read it.
-    #[error(
-        "no permission to read {}: add the agent's user to the group that may (often usermod -aG adm vedetta-agent) and restart it",
-        .0.display()
-    )]
-    Permission(PathBuf),
-    /// A folder, a pipe or a device.
-    #[error("{} is not a file; set logs.files", .0.display())]
-    NotAFile(PathBuf),
-    /// Anything else.
-    #[error("cannot read {}: {error}", path.display())]
-    Other {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+/// What a file is that is no longer under the path's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Old {
+    /// Its writer may not have noticed yet.
+    Renamed,
+    /// Compressed: it does not grow.
+    Packed,
+    /// A copy of a file before it was truncated, of which so many bytes had been seen.
+    Copy { seen: u64 },
 }
 
 #[derive(Debug)]
 struct OldFile {
     reader: LineReader,
-    last_line: Instant,
+    kind: Old,
 }
 
 /// One followed path.
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
-    /// Renamed files that are still read, oldest first.
+    /// What it leads to, when it is a link.
+    target: Option<PathBuf>,
+    /// What was saved, until it can be taken up.
+    saved: Option<PathPosition>,
+    /// An unfinished line is given out when nothing came for so long.
+    partial_after: Duration,
+    /// Files that were rotated and are still read, oldest first.
     old: Vec<OldFile>,
     current: Option<LineReader>,
     /// Files that are read to their end and closed.
     closed: Vec<FilePosition>,
-    /// Gaps found when it was opened.
-    gaps: u64,
+    found: Turn,
 }
 
 impl Follower {
@@ -96,87 +93,197 @@ impl Follower {
     /// appear later are read from their start.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn begin(path: &Path, beginning: Beginning) -> Result<Self, FollowError> {
-        let mut follower = Self::waiting(path, PathPosition::default());
-        match (follower.open(), beginning) {
-            (Err(FollowError::Missing(_)), _) => {}
-            (Err(error), _) => return Err(error),
-            (Ok(file), Beginning::End) => {
-                follower.current = Some(LineReader::from_end(file).map_err(|error| follower.error(error))?);
+    /// When the file is there and cannot be read; it is followed all the same, as soon as it can.
+    pub fn begin(path: &Path, beginning: Beginning, partial_after: Duration) -> (Self, Option<FollowError>) {
+        let mut follower = Self::new(path, partial_after);
+        follower.resolve();
+        let trouble = match (follower.open(), beginning) {
+            (Err(FollowError::Missing(_)), _) => None,
+            (Err(error), _) => Some(error),
+            (Ok((file, _)), Beginning::End) => follower.started(LineReader::from_end(file)),
+            (Ok((file, id)), Beginning::Start) => {
+                follower.started(LineReader::from_start(Content::Plain(file), id))
             }
-            (Ok(file), Beginning::Start) => {
-                follower.current = Some(LineReader::from_start(file).map_err(|error| follower.error(error))?);
-            }
-        }
-        Ok(follower)
+        };
+        (follower, trouble)
     }
 
     /// Goes on where the path was read before, also in files that were renamed meanwhile.
-    ///
-    /// # Errors
-    /// When a file is there and cannot be read.
-    pub fn resume(path: &Path, saved: &PathPosition) -> Result<Self, FollowError> {
-        let mut follower = Self::waiting(path, PathPosition::default());
-        let current = match follower.open() {
+    pub fn resume(path: &Path, saved: PathPosition, partial_after: Duration) -> Self {
+        let saved = Some(saved).filter(|saved| !saved.files.is_empty() || !saved.target.is_empty());
+        Self { saved, ..Self::new(path, partial_after) }
+    }
+
+    fn new(path: &Path, partial_after: Duration) -> Self {
+        Self {
+            path: path.into(),
+            target: None,
+            saved: None,
+            partial_after,
+            old: Vec::new(),
+            current: None,
+            closed: Vec::new(),
+            found: Turn::default(),
+        }
+    }
+
+    fn started(&mut self, reader: io::Result<LineReader>) -> Option<FollowError> {
+        match reader {
+            Ok(reader) => {
+                self.current = Some(reader);
+                None
+            }
+            Err(error) => Some(self.error(error)),
+        }
+    }
+
+    /// Takes up what was saved. Until that can be done nothing is read.
+    fn take_up_saved(&mut self) -> Result<(), FollowError> {
+        let Some(saved) = self.saved.clone() else { return Ok(()) };
+        let opened = match self.open() {
             Err(FollowError::Missing(_)) => None,
             opened => Some(opened?),
         };
-        follower.reopen(current, saved).map_err(|error| follower.error(error))?;
-        Ok(follower)
-    }
-
-    /// Follows a path that cannot be read yet.
-    pub fn waiting(path: &Path, saved: PathPosition) -> Self {
-        Self { path: path.into(), old: Vec::new(), current: None, closed: saved.files, gaps: 0 }
-    }
-
-    fn reopen(&mut self, current: Option<File>, saved: &PathPosition) -> io::Result<()> {
-        let current_id = current.as_ref().map(File::metadata).transpose()?.map(|found| FileId::of(&found));
-        let known = |id: &FileId| saved.files.iter().find(|position| position.id.is(id));
-        let ids: Vec<FileId> = saved.files.iter().map(|position| position.id).collect();
-        let newest = saved.files.last();
-        let moved = newest.filter(|newest| !current_id.is_some_and(|id| newest.id.is(&id)));
-        let beside = rotated(&self.path, &ids)?;
-        let reached = moved.and_then(|moved| beside.iter().position(|file| file.id.is(&moved.id)));
-        if moved.is_some_and(|moved| moved.offset > 0) && reached.is_none() {
-            self.gaps += 1; // Compressed or deleted while nobody read.
-        }
-        for (index, file) in beside.into_iter().enumerate() {
-            let position = known(&file.id);
-            // A file that came and went while nobody read is newer than the one that was read last.
-            let unread = position.is_none() && reached.is_some_and(|reached| index > reached);
-            if position.is_none() && !unread {
-                continue;
-            }
-            let file = open_file(&file.path)?;
-            let reader = match position {
-                Some(position) => self.resume_file(file, *position)?,
-                None => LineReader::from_start(file)?,
-            };
-            self.old.push(OldFile { reader, last_line: Instant::now() });
-        }
-        let Some(file) = current else { return Ok(()) };
-        let position = current_id.as_ref().and_then(known);
-        self.current = Some(match position {
-            Some(position) => self.resume_file(file, *position)?,
-            None => LineReader::from_start(file)?,
-        });
+        self.take_up(opened, &saved).map_err(|error| self.error(error))?;
+        self.saved = None;
         Ok(())
     }
 
-    fn resume_file(&mut self, file: File, position: FilePosition) -> io::Result<LineReader> {
-        let (reader, same) = LineReader::resume(file, position)?;
-        self.gaps += u64::from(!same);
-        Ok(reader)
+    fn take_up(&mut self, opened: Option<(fs::File, FileId)>, saved: &PathPosition) -> io::Result<()> {
+        let newest = saved.files.len().saturating_sub(1);
+        let (mut known, mut sought) = (Vec::new(), Vec::new());
+        for (index, file) in saved.files.iter().enumerate() {
+            if file.open || index == newest { sought.push(*file) } else { known.push(*file) }
+        }
+        let newest = saved.files.last();
+        let (mut cut, mut doubtful) = (None, None);
+        let id = opened.as_ref().map(|(_, id)| *id);
+        if let Some((file, id)) = opened {
+            let mine = sought.iter().rposition(|sought| sought.id.is(&id));
+            let position = match mine {
+                Some(mine) => sought.get(mine).copied(),
+                None => known.iter().rev().find(|known| known.id.is(&id)).copied(),
+            };
+            let (reader, went_on) = self.reopen(file, id, position)?;
+            match mine {
+                Some(mine) if went_on => {
+                    let position = sought.remove(mine);
+                    doubtful =
+                        Some(position).filter(|position| position.is_blank() && position.truncations > 0);
+                }
+                Some(_) => cut = Some(0),
+                None => known.retain(|known| !known.is_of(&reader.position())),
+            }
+            known.push(reader.position());
+            self.current = Some(reader);
+        }
+        let moved = newest.is_some_and(|newest| sought.iter().any(|sought| sought.is_of(newest)));
+        let homes = self.homes(&saved.target);
+        let search = Search { homes: &homes, known: &known, sought: &sought, current: id, unseen: moved };
+        self.read_on(&search, cut)?;
+        if let (Some(position), Some(id)) = (doubtful, id) {
+            let known: Vec<FilePosition> =
+                saved.files.iter().filter(|file| !file.is_of(&position)).copied().collect();
+            self.find_earlier(&position, &known, &homes, id)?;
+        }
+        known.truncate(known.len() - usize::from(self.current.is_some()));
+        self.closed = known;
+        Ok(())
     }
 
-    fn open(&self) -> Result<File, FollowError> {
-        let metadata = fs::metadata(&self.path).map_err(|error| self.error(error))?;
-        if !metadata.is_file() {
-            return Err(FollowError::NotAFile(self.path.clone()));
+    /// Of a file that was truncated and begun again it may be that nothing was put down before it was truncated once
+    /// more. Then there is a newer copy than that of the content before.
+    fn find_earlier(
+        &mut self,
+        position: &FilePosition,
+        known: &[FilePosition],
+        homes: &[PathBuf],
+        current: FileId,
+    ) -> io::Result<()> {
+        let sought = std::slice::from_ref(position);
+        let taken = take_up(&Search { homes, known, sought, current: Some(current), unseen: true })?;
+        if taken.readers.is_empty() {
+            return Ok(());
         }
-        open_file(&self.path).map_err(|error| self.error(error))
+        self.old
+            .extend(taken.readers.into_iter().map(|reader| OldFile { reader, kind: Old::Copy { seen: 0 } }));
+        self.count_reset(Reset::Content);
+        self.current.iter_mut().for_each(LineReader::begin_again);
+        Ok(())
+    }
+
+    /// A file under the path that was read before up to this position; gives whether it is still the same content.
+    fn reopen(
+        &mut self,
+        file: fs::File,
+        id: FileId,
+        position: Option<FilePosition>,
+    ) -> io::Result<(LineReader, bool)> {
+        let mut content = Content::Plain(file);
+        self.found.begun = true;
+        let Some(position) = position else { return Ok((LineReader::from_start(content, id)?, false)) };
+        // Of a device that has another number since a reboot.
+        let position = FilePosition { id, ..position };
+        if position.is_blank() {
+            return Ok((LineReader::from_start_as(content, position)?, true));
+        }
+        let proof = position.prove(&mut content)?;
+        let mut reader = LineReader::resume(content, position)?;
+        if proof != Proof::Same {
+            // Where the file system tells no birth an inode comes again.
+            let shorter = reader.lag_bytes() == 0;
+            self.count_reset(match (id.born, shorter) {
+                (None, _) => Reset::Reborn,
+                (_, true) => Reset::Shorter,
+                (_, false) => Reset::Content,
+            });
+            reader.begin_again();
+        }
+        Ok((reader, proof == Proof::Same))
+    }
+
+    /// Opens what a search finds, and says what it does not find. `cut` is for a file that was truncated: how much of
+    /// it had been seen.
+    fn read_on(&mut self, search: &Search<'_>, cut: Option<u64>) -> io::Result<()> {
+        let mut taken = take_up(search)?;
+        let seen = cut.unwrap_or(0);
+        for reader in taken.readers {
+            let position = reader.position();
+            let truncated = cut.is_some() || search.current.is_some_and(|current| current.is(&position.id));
+            let kind = match reader.may_grow() {
+                _ if truncated => Old::Copy { seen },
+                true => Old::Renamed,
+                false => Old::Packed,
+            };
+            self.old.push(OldFile { reader, kind });
+            self.found.begun = true;
+        }
+        for missing in taken.missing {
+            self.found.gaps.push(Gap {
+                generation: missing.truncations,
+                from: missing.offset,
+                seen: seen.max(missing.offset),
+            });
+        }
+        self.found.unreadable.append(&mut taken.unreadable);
+        Ok(())
+    }
+
+    fn open(&self) -> Result<(fs::File, FileId), FollowError> {
+        if self.is_anybodys_link() {
+            return Err(FollowError::Link(self.path.clone()));
+        }
+        open_log(&self.path).map_err(|error| self.error(error))
+    }
+
+    /// In a folder that everybody may write anybody may make a log's name lead to any file.
+    fn is_anybodys_link(&self) -> bool {
+        let Ok(link) = fs::symlink_metadata(&self.path) else { return false };
+        let folder = self.path.parent().and_then(|folder| fs::metadata(folder).ok());
+        link.is_symlink()
+            && folder.is_some_and(|folder| {
+                folder.mode() & 0o002 != 0 && link.uid() != folder.uid() && link.uid() != 0
+            })
     }
 
     fn error(&self, error: io::Error) -> FollowError {
@@ -184,6 +291,7 @@ impl Follower {
         match error.kind() {
             io::ErrorKind::NotFound => FollowError::Missing(path),
             io::ErrorKind::PermissionDenied => FollowError::Permission(path),
+            io::ErrorKind::InvalidInput => FollowError::NotAFile(path),
             _ => FollowError::Other { path, error },
         }
     }
@@ -193,9 +301,32 @@ impl Follower {
         &self.path
     }
 
+    /// What it leads to, when it is a link.
+    pub fn target(&self) -> Option<&Path> {
+        self.target.as_deref()
+    }
+
     /// Whether it reads, or has read, this file.
     pub fn knows(&self, id: &FileId) -> bool {
         self.files().any(|position| position.id.is(id))
+    }
+
+    /// Whether it has files open besides the one under the path's name, which no event tells of.
+    pub fn is_catching_up(&self) -> bool {
+        !self.old.is_empty()
+            || self.saved.is_some()
+            || self.current.as_ref().is_some_and(LineReader::has_unfinished)
+    }
+
+    /// Whether nothing is under the path and everything that was is read.
+    pub fn is_over(&self) -> bool {
+        self.current.is_none() && self.old.is_empty() && self.saved.is_none()
+    }
+
+    /// Bytes that are there and not read.
+    pub fn lag_bytes(&self) -> u64 {
+        let old = self.old.iter().map(|old| old.reader.lag_bytes());
+        old.chain(self.current.iter().map(LineReader::lag_bytes)).sum()
     }
 
     fn files(&self) -> impl Iterator<Item = FilePosition> {
@@ -206,149 +337,238 @@ impl Follower {
 
     /// Up to where the path is read.
     pub fn position(&self) -> PathPosition {
-        let mut files: Vec<FilePosition> = self.files().collect();
-        files.drain(..files.len().saturating_sub(REMEMBERED_MAX));
-        PathPosition { files }
+        if let Some(saved) = &self.saved {
+            return saved.clone();
+        }
+        let target = self.target.clone().unwrap_or_default().into_os_string().into_vec();
+        PathPosition { files: self.files().collect(), target }
+    }
+
+    fn homes(&self, target: &[u8]) -> Vec<PathBuf> {
+        let before = Some(PathBuf::from(std::ffi::OsStr::from_bytes(target)));
+        let mut homes = vec![self.path.clone()];
+        for home in [before, self.target.clone()].into_iter().flatten() {
+            if !homes.contains(&home) && home.is_absolute() {
+                homes.push(home);
+            }
+        }
+        homes
+    }
+
+    fn resolve(&mut self) {
+        let is_link = fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.is_symlink());
+        self.target = is_link.then(|| fs::canonicalize(&self.path).ok()).flatten();
     }
 
     /// Reads what is new, oldest file first, and hands each line on.
-    ///
-    /// # Errors
-    /// When the path cannot be read now; what was read before stays valid.
-    pub fn turn(&mut self, hand_on: &mut dyn FnMut(WholeLine<'_>)) -> Result<Turn, FollowError> {
-        let mut turn = Turn { gaps: std::mem::take(&mut self.gaps), ..Turn::default() };
-        self.read_files(&mut turn, hand_on).map_err(|error| self.error(error))?;
-        if turn.more {
-            return Ok(turn);
+    pub fn turn(&mut self, block: &mut Block, hand_on: &mut HandOn<'_>) -> Turn {
+        let error = self.step(block, hand_on).err();
+        let mut turn = std::mem::take(&mut self.found);
+        for reader in self.old.iter_mut().map(|old| &mut old.reader).chain(&mut self.current) {
+            turn.count(reader.take_counts());
         }
-        let replaced = self.notice_rotation()?;
-        if replaced {
-            // The old file may have grown between its last read and its renaming.
-            self.read_files(&mut turn, hand_on).map_err(|error| self.error(error))?;
-            turn.more = true;
-        }
-        self.close_quiet_files(hand_on).map_err(|error| self.error(error))?;
-        if self.current.is_none() && self.old.is_empty() {
-            return Err(FollowError::Missing(self.path.clone()));
-        }
-        Ok(turn)
+        let missing = || Some(FollowError::Missing(self.path.clone())).filter(|_| self.is_over());
+        turn.trouble = error.or_else(missing);
+        turn.more |= turn.begun;
+        turn
     }
 
-    fn read_files(&mut self, turn: &mut Turn, hand_on: &mut dyn FnMut(WholeLine<'_>)) -> io::Result<()> {
-        for old in &mut self.old {
-            let before = turn.lines;
-            read_lines(&mut old.reader, turn, hand_on)?;
-            if turn.lines > before {
-                old.last_line = Instant::now();
-            }
-            if turn.more {
-                return Ok(());
+    fn step(&mut self, block: &mut Block, hand_on: &mut HandOn<'_>) -> Result<(), FollowError> {
+        if self.saved.is_some() {
+            self.take_up_saved()?;
+            self.resolve();
+        }
+        if !self.found.begun {
+            self.read_files(block, hand_on).map_err(|error| self.error(error))?;
+        }
+        if self.found.begun || self.found.more || self.found.paused {
+            return Ok(());
+        }
+        self.close_done(block, hand_on).map_err(|error| self.error(error))?;
+        self.notice_rotation()
+    }
+
+    fn read_files(&mut self, block: &mut Block, hand_on: &mut HandOn<'_>) -> io::Result<()> {
+        let mut blocks = 0;
+        let mut index = 0;
+        while let Some(old) = self.old.get_mut(index) {
+            match read_blocks(&mut old.reader, &mut blocks, block, hand_on) {
+                Ok(Reading::End) => {
+                    // The end of a copy comes before what follows in the log.
+                    if old.kind != Old::Renamed && !old.reader.give_unfinished(block, hand_on)? {
+                        self.found.paused = true;
+                        return Ok(());
+                    }
+                    index += 1;
+                }
+                Ok(Reading::Reset(_)) | Err(_) => self.give_up(index),
+                Ok(reading) => {
+                    self.found.more = true;
+                    self.found.paused = reading == Reading::Paused;
+                    return Ok(());
+                }
             }
         }
-        match &mut self.current {
-            Some(current) => read_lines(current, turn, hand_on),
-            None => Ok(()),
+        let Some(current) = &mut self.current else { return Ok(()) };
+        match read_blocks(current, &mut blocks, block, hand_on)? {
+            Reading::End => {}
+            Reading::Reset(reset) => self.begin_again(reset)?,
+            reading => {
+                self.found.more = true;
+                self.found.paused = reading == Reading::Paused;
+            }
         }
+        Ok(())
+    }
+
+    /// A rotated file that cannot be read to its end.
+    fn give_up(&mut self, index: usize) {
+        let mut lost = self.old.remove(index).reader;
+        let position = lost.position();
+        self.found.count(lost.take_counts());
+        let (generation, from) = (position.truncations, position.offset);
+        self.found.gaps.push(Gap { generation, from, seen: lost.bytes_seen() });
+        self.remember(FilePosition { open: false, ..position });
+    }
+
+    /// The file was truncated. What was not read of it may be in a copy, which logrotate's `copytruncate` makes.
+    fn begin_again(&mut self, reset: Reset) -> io::Result<()> {
+        let Some(mut reader) = self.current.take() else { return Ok(()) };
+        self.count_reset(reset);
+        self.found.count(reader.take_counts());
+        let (before, seen) = (reader.position(), reader.bytes_seen());
+        reader.begin_again();
+        let id = reader.position().id;
+        self.current = Some(reader);
+        self.found.begun = true;
+        let known: Vec<FilePosition> = self.files().collect();
+        let homes = self.homes(&[]);
+        let search =
+            Search { homes: &homes, known: &known, sought: &[before], current: Some(id), unseen: true };
+        let copies = self.read_on(&search, Some(seen));
+        if copies.is_err() {
+            self.found.gaps.push(Gap { generation: before.truncations, from: before.offset, seen });
+        }
+        copies
     }
 
     /// Another file under the path's name: the one before is read on beside it.
-    fn notice_rotation(&mut self) -> Result<bool, FollowError> {
+    fn notice_rotation(&mut self) -> Result<(), FollowError> {
         let metadata = match fs::metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.retire_current();
-                return Ok(false);
+                return Ok(());
             }
             metadata => metadata.map_err(|error| self.error(error))?,
         };
         let id = FileId::of(&metadata);
         if self.current.as_ref().is_some_and(|current| current.position().id.is(&id)) {
-            return Ok(false);
+            if self.target.is_some() {
+                self.resolve();
+            }
+            return Ok(());
         }
-        let file = self.open()?;
+        let (file, id) = self.open()?;
         self.retire_current();
-        self.take_unseen(&id).map_err(|error| self.error(error))?;
-        self.current = Some(self.reader_of(file, id).map_err(|error| self.error(error))?);
-        Ok(true)
+        let before = self.target.take().unwrap_or_default().into_os_string().into_vec();
+        self.resolve();
+        self.replace(file, id, &before).map_err(|error| self.error(error))
     }
 
-    /// Files that came and were renamed between two looks: newer than the newest that is known.
-    fn take_unseen(&mut self, current: &FileId) -> io::Result<()> {
-        let known: Vec<FileId> = self.files().map(|position| position.id).collect();
-        let is_known = |file: &Rotated| known.iter().any(|id| id.is(&file.id));
-        let beside = rotated(&self.path, &known)?;
-        let Some(reached) = beside.iter().rposition(is_known) else { return Ok(()) };
-        for file in beside.into_iter().skip(reached + 1).filter(|file| !file.id.is(current)) {
-            let reader = LineReader::from_start(open_file(&file.path)?)?;
-            self.old.push(OldFile { reader, last_line: Instant::now() });
+    fn replace(&mut self, file: fs::File, id: FileId, target: &[u8]) -> io::Result<()> {
+        // A file that was renamed and renamed back is read on where it was.
+        let back =
+            self.old.iter().position(|old| old.kind == Old::Renamed && old.reader.position().id.is(&id));
+        if let Some(back) = back {
+            self.current = Some(self.old.remove(back).reader);
+            return Ok(());
         }
+        let known: Vec<FilePosition> = self.files().collect();
+        let before = known.iter().rev().find(|known| known.id.is(&id)).copied();
+        let (reader, _) = self.reopen(file, id, before)?;
+        // Files that came and were renamed between two looks.
+        let homes = self.homes(target);
+        let search = Search {
+            homes: &homes,
+            known: &known,
+            sought: &[],
+            current: Some(id),
+            unseen: !known.is_empty(),
+        };
+        self.read_on(&search, None)?;
+        self.closed.retain(|closed| !closed.is_of(&reader.position()));
+        self.current = Some(reader);
         Ok(())
-    }
-
-    /// A file that was renamed and renamed back is read on where it was.
-    fn reader_of(&mut self, file: File, id: FileId) -> io::Result<LineReader> {
-        if let Some(index) = self.old.iter().position(|old| old.reader.position().id.is(&id)) {
-            return Ok(self.old.remove(index).reader);
-        }
-        if let Some(index) = self.closed.iter().position(|closed| closed.id.is(&id)) {
-            let position = self.closed.remove(index);
-            return self.resume_file(file, position);
-        }
-        LineReader::from_start(file)
     }
 
     fn retire_current(&mut self) {
         if let Some(reader) = self.current.take() {
-            self.old.push(OldFile { reader, last_line: Instant::now() });
+            self.old.push(OldFile { reader, kind: Old::Renamed });
         }
     }
 
-    /// A renamed file that stays quiet is done; its last line is given even without an end.
-    fn close_quiet_files(&mut self, hand_on: &mut dyn FnMut(WholeLine<'_>)) -> io::Result<()> {
+    /// Rotated files that are read to their end and stay quiet are done. A last line without an end is given out
+    /// then, and that of the current file when nothing came for a while.
+    fn close_done(&mut self, block: &mut Block, hand_on: &mut HandOn<'_>) -> io::Result<()> {
         let mut index = 0;
         while let Some(old) = self.old.get_mut(index) {
-            if old.last_line.elapsed() < ROTATED_QUIET {
+            let quiet = old.reader.grown_at().elapsed();
+            let over = old.kind != Old::Renamed || quiet >= ROTATED_QUIET;
+            if (over || quiet >= self.partial_after) && !old.reader.give_unfinished(block, hand_on)? {
+                self.found.paused = true;
+                return Ok(());
+            }
+            if !over {
                 index += 1;
                 continue;
             }
-            let mut done = self.old.remove(index).reader;
-            if let Some(line) = done.line() {
-                hand_on(line);
+            let mut done = self.old.remove(index);
+            self.found.count(done.reader.take_counts());
+            let position = done.reader.close();
+            if let Old::Copy { seen } = done.kind {
+                let from = position.offset;
+                self.found.gaps.push(Gap { generation: position.truncations, from, seen: seen.max(from) });
             }
-            done.finish_line()?;
-            let position = done.settle()?;
-            self.closed.push(position);
-            let excess = self.closed.len().saturating_sub(REMEMBERED_MAX);
-            self.closed.drain(..excess);
+            self.remember(position);
+        }
+        if let Some(current) = &mut self.current
+            && current.grown_at().elapsed() >= self.partial_after
+            && !current.give_unfinished(block, hand_on)?
+        {
+            self.found.paused = true;
         }
         Ok(())
     }
+
+    fn remember(&mut self, position: FilePosition) {
+        self.closed.push(position);
+        let excess = self.closed.len().saturating_sub(REMEMBERED_MAX);
+        self.closed.drain(..excess);
+    }
+
+    fn count_reset(&mut self, reset: Reset) {
+        let [shorter, content, reborn] = &mut self.found.resets;
+        *match reset {
+            Reset::Shorter => shorter,
+            Reset::Content => content,
+            Reset::Reborn => reborn,
+        } += 1;
+    }
 }
 
-fn read_lines(
+fn read_blocks(
     reader: &mut LineReader,
-    turn: &mut Turn,
-    hand_on: &mut dyn FnMut(WholeLine<'_>),
-) -> io::Result<()> {
-    turn.gaps += u64::from(reader.check_truncated()?);
-    for _ in 0..LINES_AT_ONCE {
-        if reader.read()? == Read::End {
-            reader.settle()?;
-            turn.cut += reader.take_cut();
-            return Ok(());
-        }
-        if let Some(line) = reader.line() {
-            hand_on(line);
-            turn.lines += 1;
+    blocks: &mut usize,
+    block: &mut Block,
+    hand_on: &mut HandOn<'_>,
+) -> io::Result<Reading> {
+    while *blocks < BLOCKS_AT_ONCE {
+        match reader.read(block, hand_on)? {
+            Reading::More => *blocks += 1,
+            reading => return Ok(reading),
         }
     }
-    turn.more = true;
-    turn.cut += reader.take_cut();
-    reader.settle().map(drop)
-}
-
-/// A pipe under a log's name must not hold the agent.
-fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path)
+    Ok(Reading::More)
 }
 
 #[cfg(test)]

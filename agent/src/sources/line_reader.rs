@@ -1,75 +1,50 @@
-//! One open log file: gives out its whole lines, as bytes, with the place of each.
+//! One log file, plain or packed: gives out its whole lines, as bytes, with the place of each.
 //!
-//! A line is known for ever by its path and [`LineReader::place`], so that reading it again gives the same
+//! A line is known for ever by its path and [`WholeLine::place`], so that reading it again gives the same
 //! hits. Rotation puts new content under the same path: the place therefore begins with 28 bits of the
 //! file's own identity, followed by 36 bits of byte offset. Fewer bits of identity were seen to collide.
+//!
+//! Nothing is kept of a file between two looks but its position: blocks go through a buffer that all files share.
 
-use std::fs::{File, Metadata};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::time::UNIX_EPOCH;
+use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+pub use super::file_position::{Content, FileId, FilePosition, Proof, Reset};
+use super::file_position::{HEAD_BYTES, Head, MARKER_BYTES, marker_of};
 
-/// What is kept of a longer line; the rest is skipped and counted.
+/// What is looked at of a longer line; the rest is skipped and counted.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
-/// Bytes before the position by which a file is known again.
-const MARKER_BYTES: u64 = 64;
+const BLOCK_BYTES: usize = 256 << 10;
 const OFFSET_BITS: u32 = 36;
 const IDENTITY_BITS: u32 = 28;
 
-/// Which file it is, whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct FileId {
-    /// Device.
-    pub device: u64,
-    /// Inode on it; a file system uses it again when a file is gone.
-    pub inode: u64,
-    /// Birth in microseconds, where the file system knows it.
-    pub born: Option<i64>,
+/// What all files are read through.
+#[derive(Debug)]
+pub struct Block {
+    bytes: Vec<u8>,
+    /// A line of UTF-16 without its zeros.
+    narrow: Vec<u8>,
 }
 
-impl FileId {
-    /// Of an open or listed file.
-    pub fn of(metadata: &Metadata) -> Self {
-        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            born: born.and_then(|born| i64::try_from(born.as_micros()).ok()),
-        }
+impl Default for Block {
+    fn default() -> Self {
+        Self { bytes: vec![0; BLOCK_BYTES], narrow: Vec::new() }
     }
-
-    /// Whether it is the same file. Device numbers may change with a reboot; with a birth time the inode is enough.
-    pub fn is(&self, other: &Self) -> bool {
-        self.inode == other.inode
-            && self.born == other.born
-            && (self.device == other.device || self.born.is_some())
-    }
-}
-
-/// Up to where a file was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilePosition {
-    /// Which file.
-    pub id: FileId,
-    /// How often it was truncated and begun again.
-    pub truncations: u32,
-    /// Offset of the first line that was not read.
-    pub offset: u64,
-    /// Lines read.
-    pub lines: u64,
-    /// CRC-32 of up to 64 bytes before the offset.
-    pub marker: u32,
 }
 
 /// What reading gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// A whole line is in [`LineReader::line`].
-    Line,
+pub enum Reading {
+    /// A block was read; there may be more.
+    More,
     /// Nothing more for now.
     End,
+    /// The receiver of lines wants no more for now.
+    Paused,
+    /// It is not the content that was read before.
+    Reset(Reset),
 }
 
 /// A line and its place.
@@ -83,155 +58,324 @@ pub struct WholeLine<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Takes lines; says whether it wants more.
+pub type HandOn<'a> = dyn FnMut(WholeLine<'_>) -> bool + 'a;
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Lines.
+    pub lines: u64,
+    /// Lines longer than [`LINE_BYTES_MAX`].
+    pub cut: u64,
+    /// Their bytes that were not looked at.
+    pub cut_bytes: u64,
+    /// Lines given out before they had an end.
+    pub partial: u64,
+}
+
 /// Reads one file.
 #[derive(Debug)]
 pub struct LineReader {
-    reader: BufReader<File>,
+    content: Content,
     position: FilePosition,
-    /// The line that is being read, without its end.
-    line: Vec<u8>,
-    /// Bytes of the file that the line took so far, those skipped included.
-    taken: u64,
-    complete: bool,
-    cut: u64,
+    /// Bytes of an endless line, all given out or beyond what is looked at, in which there is no end.
+    searched: u64,
+    /// The bytes before that, at most 64.
+    before: Vec<u8>,
+    /// Bytes of a line without an end at the end of what was read.
+    unfinished: u64,
+    /// Size, and times of the last change, at the end of which nothing more was to be read.
+    looked: Option<(u64, i64, i64)>,
+    bytes_seen: u64,
+    grown_at: Instant,
+    /// Whether it begins with a UTF-16 mark, once that is known.
+    wide: Option<bool>,
+    counts: Counts,
 }
 
 impl LineReader {
-    /// Begins at the file's beginning.
+    /// Begins at the beginning.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn from_start(file: File) -> io::Result<Self> {
-        let id = FileId::of(&file.metadata()?);
-        Self::at(file, FilePosition { id, truncations: 0, offset: 0, lines: 0, marker: 0 })
+    pub fn from_start(content: Content, id: FileId) -> io::Result<Self> {
+        Self::from_start_as(content, FilePosition::new(id))
     }
 
-    /// Begins after the last whole line.
+    /// Begins at the beginning of what is known by a position that is blank.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn from_start_as(mut content: Content, position: FilePosition) -> io::Result<Self> {
+        let mut head = [0; HEAD_BYTES];
+        let read = content.read_at(&mut head, 0)?;
+        let head = Head::of(head.get(..read).unwrap_or_default());
+        Ok(Self::at(content, FilePosition { offset: 0, head, open: true, ..position }, Vec::new()))
+    }
+
+    /// Begins after the last whole line of a plain file.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn from_end(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let offset = last_line_end(&file, metadata.len())?;
-        let marker = marker(&file, offset)?;
-        Self::at(file, FilePosition { id: FileId::of(&metadata), truncations: 0, offset, lines: 0, marker })
+        let mut reader = Self::from_start(Content::Plain(file), FileId::of(&metadata))?;
+        reader.before = bytes_before(&mut reader.content, offset)?;
+        reader.position.offset = offset;
+        reader.position.marker = marker_of(&reader.before);
+        Ok(reader)
     }
 
-    /// Goes on where it was read before; from the beginning when it is not the same content.
-    /// Gives whether it is.
+    /// Goes on where content was read before that was proven to be the same.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn resume(file: File, saved: FilePosition) -> io::Result<(Self, bool)> {
-        let metadata = file.metadata()?;
-        let position = FilePosition { id: FileId::of(&metadata), ..saved };
-        let same = saved.offset <= metadata.len() && marker(&file, saved.offset)? == saved.marker;
-        let mut reader = Self::at(file, position)?;
-        if !same {
-            reader.begin_again()?;
+    pub fn resume(mut content: Content, saved: FilePosition) -> io::Result<Self> {
+        let before = bytes_before(&mut content, saved.offset)?;
+        Ok(Self::at(content, FilePosition { open: true, ..saved }, before))
+    }
+
+    fn at(content: Content, position: FilePosition, before: Vec<u8>) -> Self {
+        Self {
+            content,
+            position,
+            searched: 0,
+            before,
+            unfinished: 0,
+            looked: None,
+            bytes_seen: position.offset,
+            grown_at: Instant::now(),
+            wide: None,
+            counts: Counts::default(),
         }
-        Ok((reader, same))
     }
 
-    fn at(mut file: File, position: FilePosition) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(position.offset))?;
-        let reader = BufReader::with_capacity(16 << 10, file);
-        Ok(Self { reader, position, line: Vec::new(), taken: 0, complete: false, cut: 0 })
-    }
-
-    /// Up to where it was read.
+    /// Where it stands.
     pub fn position(&self) -> FilePosition {
         self.position
     }
 
-    /// Lines that were cut since the last question.
-    pub fn take_cut(&mut self) -> u64 {
-        std::mem::take(&mut self.cut)
+    /// The greatest size that was seen of what it reads.
+    pub fn bytes_seen(&self) -> u64 {
+        self.bytes_seen.max(self.position.offset)
     }
 
-    /// Whether the file was truncated or its content replaced since it was read; then it begins again.
+    /// Bytes that are there and not read.
+    pub fn lag_bytes(&self) -> u64 {
+        let size = match &self.content {
+            Content::Plain(file) => file.metadata().map_or(0, |metadata| metadata.len()),
+            Content::Packed(_) => 0,
+        };
+        size.saturating_sub(self.position.offset)
+    }
+
+    /// Whether the file is a plain one, which may still grow.
+    pub fn may_grow(&self) -> bool {
+        matches!(self.content, Content::Plain(_))
+    }
+
+    /// When there was something new last.
+    pub fn grown_at(&self) -> Instant {
+        self.grown_at
+    }
+
+    /// What was counted since the last time.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Begins anew with what a truncated file holds.
+    pub fn begin_again(&mut self) {
+        let truncations = self.position.truncations + 1;
+        self.position = FilePosition { truncations, ..FilePosition::new(self.position.id) };
+        self.before.clear();
+        (self.searched, self.unfinished, self.bytes_seen) = (0, 0, 0);
+        (self.looked, self.wide, self.grown_at) = (None, None, Instant::now());
+        let mut head = [0; HEAD_BYTES];
+        if let Ok(read) = self.content.read_at(&mut head, 0) {
+            self.position.head = Head::of(head.get(..read).unwrap_or_default());
+        }
+    }
+
+    /// Reads a block and gives out its whole lines.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn check_truncated(&mut self) -> io::Result<bool> {
-        let file = self.reader.get_ref();
-        let bytes = file.metadata()?.len();
-        let read = self.position.offset + self.taken;
-        let truncated =
-            bytes < read || (bytes > read && marker(file, self.position.offset)? != self.position.marker);
-        if truncated {
-            self.begin_again()?;
+    pub fn read(&mut self, block: &mut Block, hand_on: &mut HandOn<'_>) -> io::Result<Reading> {
+        let looked = self.look()?;
+        if looked.is_some() && looked == self.looked {
+            return Ok(Reading::End);
         }
-        Ok(truncated)
-    }
-
-    fn begin_again(&mut self) -> io::Result<()> {
-        self.position.truncations += 1;
-        (self.position.offset, self.position.lines, self.position.marker) = (0, 0, 0);
-        self.line.clear();
-        self.taken = 0;
-        self.complete = false;
-        self.reader.seek(SeekFrom::Start(0)).map(drop)
-    }
-
-    /// Reads on to the end of a line.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn read(&mut self) -> io::Result<Read> {
-        if self.complete {
-            self.pass()?;
+        let Block { bytes, narrow } = block;
+        let from = self.position.offset + self.searched;
+        let start = from - self.before.len() as u64;
+        let read = self.content.read_at(bytes, start)?;
+        let bytes = bytes.get(..read).unwrap_or_default();
+        let Some(known) = bytes.get(..self.before.len()) else { return Ok(Reading::Reset(Reset::Shorter)) };
+        if known != self.before {
+            return Ok(Reading::Reset(Reset::Content));
         }
-        loop {
-            let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
-            let read = if room > 0 {
-                let mut limited = (&mut self.reader).take(room as u64);
-                limited.read_until(b'\n', &mut self.line)?
-            } else {
-                self.skip_to_line_end()?
-            };
-            self.taken += read as u64;
-            if read == 0 {
-                return Ok(Read::End);
+        // Without bytes before it, only the size tells that the file was truncated meanwhile.
+        let end = start + read as u64;
+        if start == 0 && self.look()?.is_some_and(|(size, ..)| size < end) {
+            return Ok(Reading::Reset(Reset::Shorter));
+        }
+        if end > self.bytes_seen {
+            (self.bytes_seen, self.grown_at) = (end, Instant::now());
+        }
+        self.position.head.extend(start, bytes);
+        if start == 0 && read >= 2 {
+            self.wide = Some(is_wide(bytes));
+        }
+        let paused = self.split(bytes, narrow, hand_on)?;
+        self.looked = None;
+        Ok(match () {
+            () if paused => Reading::Paused,
+            () if read == BLOCK_BYTES => Reading::More,
+            () => {
+                self.looked = looked;
+                Reading::End
             }
-            if self.complete || self.line.last() == Some(&b'\n') {
-                self.complete = true;
-                return Ok(Read::Line);
+        })
+    }
+
+    /// Gives out the lines of a block that begins with `self.before`; gives whether to pause.
+    fn split(&mut self, bytes: &[u8], narrow: &mut Vec<u8>, hand_on: &mut HandOn<'_>) -> io::Result<bool> {
+        let mut at = self.before.len();
+        let mut paused = false;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty() && !paused) {
+            let hole = if self.searched > 0 { 0 } else { zeros(rest) };
+            if hole == rest.len() && bytes.len() < BLOCK_BYTES {
+                break; // text may be written into them
             }
-            self.pass_hole();
+            if hole > 0 {
+                // A writer that does not append leaves zeros where the file was before it was truncated.
+                self.position.offset += hole as u64;
+                self.position.given = 0;
+                at += hole;
+                continue;
+            }
+            let Some(end) = memchr::memchr(b'\n', rest) else { break };
+            let line = rest.get(..end).unwrap_or_default();
+            let length = self.searched + end as u64;
+            let known = u64::from(self.position.given);
+            // An endless line was given out when as much was there as is looked at.
+            if known < length.min(LINE_BYTES_MAX as u64) || length == 0 {
+                paused = !self.give(line, narrow, hand_on)?;
+            }
+            self.count_line(length);
+            self.position.offset += length + 1;
+            self.position.given = 0;
+            self.searched = 0;
+            at += end + 1;
+        }
+        self.mark(bytes.get(..at).unwrap_or_default());
+        let rest = bytes.get(at..).unwrap_or_default();
+        self.unfinished = self.searched + rest.len() as u64;
+        if !paused && rest.len() > LINE_BYTES_MAX || self.searched > 0 {
+            if self.searched == 0 && (self.position.given as usize) < LINE_BYTES_MAX {
+                paused = !self.give(rest, narrow, hand_on)?;
+                self.counts.partial += 1;
+                self.position.given = u32::try_from(LINE_BYTES_MAX).unwrap_or(u32::MAX);
+            }
+            self.searched += rest.len() as u64;
+            self.keep_before(bytes);
+        }
+        Ok(paused)
+    }
+
+    /// Puts down what stands before the offset, which is at the end of these bytes.
+    fn mark(&mut self, bytes: &[u8]) {
+        if self.searched > 0 {
+            return; // the offset is where it was
+        }
+        self.keep_before(bytes);
+        self.position.marker = marker_of(&self.before);
+    }
+
+    fn keep_before(&mut self, bytes: &[u8]) {
+        let before = bytes.get(bytes.len().saturating_sub(MARKER_BYTES)..).unwrap_or(bytes);
+        if self.before != before {
+            self.before.clear();
+            self.before.extend_from_slice(before);
         }
     }
 
-    /// Skips the rest of a line that is too long, up to and with its end.
-    fn skip_to_line_end(&mut self) -> io::Result<usize> {
-        let buffered = self.reader.fill_buf()?;
-        let end = buffered.iter().position(|byte| *byte == b'\n');
-        let skipped = end.map_or(buffered.len(), |end| end + 1);
-        self.complete = end.is_some();
-        self.reader.consume(skipped);
-        if self.complete {
-            self.cut += 1;
-        }
-        Ok(skipped)
+    fn count_line(&mut self, length: u64) {
+        self.position.lines += 1;
+        self.counts.lines += 1;
+        let excess = length.saturating_sub(LINE_BYTES_MAX as u64);
+        self.counts.cut += u64::from(excess > 0);
+        self.counts.cut_bytes += excess;
     }
 
-    /// A writer that does not append leaves zeros where the file was before it was truncated.
-    fn pass_hole(&mut self) {
-        if !self.line.is_empty() && self.line.iter().all(|byte| *byte == 0) {
-            self.position.offset += self.taken;
-            self.taken = 0;
-            self.line.clear();
+    fn give(&mut self, line: &[u8], narrow: &mut Vec<u8>, hand_on: &mut HandOn<'_>) -> io::Result<bool> {
+        if self.wide.is_none() {
+            let mut start = [0; 2];
+            self.wide = Some(self.may_grow() && self.content.read_at(&mut start, 0)? == 2 && is_wide(&start));
         }
-    }
-
-    /// The line that was read. An unfinished one is given too, for a file that will not grow any more.
-    pub fn line(&self) -> Option<WholeLine<'_>> {
-        if self.taken == 0 {
-            return None;
+        let mut bytes = line.get(..LINE_BYTES_MAX).unwrap_or(line);
+        if self.wide == Some(true) {
+            narrow.clear();
+            narrow.extend(bytes.iter().copied().filter(|byte| *byte != 0));
+            bytes = narrow;
         }
-        let bytes = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+        if self.position.offset == 0 {
+            let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+            bytes = marks.iter().find_map(|mark| bytes.strip_prefix(*mark)).unwrap_or(bytes);
+        }
         let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        Some(WholeLine { number: self.position.lines + 1, place: self.place(), bytes })
+        let number = self.position.lines + 1;
+        Ok(hand_on(WholeLine { number, place: self.place(), bytes }))
+    }
+
+    /// Gives out what is there of a line that has no end; gives whether the receiver wants more.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn give_unfinished(&mut self, block: &mut Block, hand_on: &mut HandOn<'_>) -> io::Result<bool> {
+        let there = self.unfinished.min(LINE_BYTES_MAX as u64);
+        if there <= u64::from(self.position.given) {
+            return Ok(true);
+        }
+        let Block { bytes, narrow } = block;
+        let wanted = bytes.get_mut(..usize::try_from(there).unwrap_or(0)).unwrap_or_default();
+        let read = self.content.read_at(wanted, self.position.offset)?;
+        let line = bytes.get(..read).unwrap_or_default();
+        // It ended, or the file was truncated, meanwhile: the next look tells.
+        if (read as u64) < there || line.contains(&b'\n') || zeros(line) == line.len() {
+            return Ok(true);
+        }
+        let more = self.give(line, narrow, hand_on)?;
+        self.counts.partial += 1;
+        self.position.given = u32::try_from(there).unwrap_or(u32::MAX);
+        Ok(more)
+    }
+
+    /// Whether there is more of an unfinished line than was given out.
+    pub fn has_unfinished(&self) -> bool {
+        self.unfinished.min(LINE_BYTES_MAX as u64) > u64::from(self.position.given)
+    }
+
+    /// Counts an unfinished line as read: the file does not grow any more.
+    pub fn close(mut self) -> FilePosition {
+        if self.unfinished > 0 {
+            self.count_line(self.unfinished);
+            self.position.offset += self.unfinished;
+            self.position.given = 0;
+            // Read once more only to be known again; what cannot be read is known by its beginning.
+            let before = bytes_before(&mut self.content, self.position.offset).unwrap_or_default();
+            self.position.marker = marker_of(&before);
+        }
+        FilePosition { open: false, ..self.position }
+    }
+
+    fn look(&self) -> io::Result<Option<(u64, i64, i64)>> {
+        let Content::Plain(file) = &self.content else { return Ok(None) };
+        let metadata = file.metadata()?;
+        Ok(Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec())))
     }
 
     /// What identifies the line within its path.
@@ -244,48 +388,22 @@ impl LineReader {
         let identity = u64::from(crc.finalize()) & ((1 << IDENTITY_BITS) - 1);
         (identity << OFFSET_BITS) | (self.position.offset & ((1 << OFFSET_BITS) - 1))
     }
-
-    /// Counts an unfinished line as read.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn finish_line(&mut self) -> io::Result<()> {
-        if self.taken > 0 { self.pass() } else { Ok(()) }
-    }
-
-    fn pass(&mut self) -> io::Result<()> {
-        self.position.offset += self.taken;
-        self.position.lines += 1;
-        self.taken = 0;
-        self.complete = false;
-        self.line.clear();
-        self.line.shrink_to(LINE_BYTES_MAX / 16);
-        Ok(())
-    }
-
-    /// Counts the last line as read and puts down by which bytes the file is known again.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn settle(&mut self) -> io::Result<FilePosition> {
-        if self.complete {
-            self.pass()?;
-        }
-        self.position.marker = marker(self.reader.get_ref(), self.position.offset)?;
-        Ok(self.position)
-    }
 }
 
-/// CRC-32 of up to 64 bytes before an offset.
-fn marker(file: &File, offset: u64) -> io::Result<u32> {
-    let bytes = offset.min(MARKER_BYTES);
-    let mut buffer = [0; 64];
-    let buffer = buffer.get_mut(..usize::try_from(bytes).unwrap_or(0)).unwrap_or_default();
-    match file.read_exact_at(buffer, offset - bytes) {
-        // It became shorter meanwhile: no bytes are the same as none.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(u32::MAX),
-        read => read.map(|()| if bytes == 0 { 0 } else { crc32fast::hash(buffer) }),
-    }
+fn zeros(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len())
+}
+
+fn is_wide(start: &[u8]) -> bool {
+    start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff")
+}
+
+fn bytes_before(content: &mut Content, offset: u64) -> io::Result<Vec<u8>> {
+    let bytes = offset.min(MARKER_BYTES as u64);
+    let mut before = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    let read = content.read_at(&mut before, offset - bytes)?;
+    before.truncate(read);
+    Ok(before)
 }
 
 /// Offset after the last newline within the last 64 KiB; the end when there is none.
@@ -293,116 +411,10 @@ fn last_line_end(file: &File, bytes: u64) -> io::Result<u64> {
     let window = bytes.min(LINE_BYTES_MAX as u64);
     let mut buffer = vec![0; usize::try_from(window).unwrap_or(0)];
     file.read_exact_at(&mut buffer, bytes - window)?;
-    let end = buffer.iter().rposition(|byte| *byte == b'\n');
+    let end = memchr::memrchr(b'\n', &buffer);
     Ok(end.map_or(if window == bytes { 0 } else { bytes }, |end| bytes - window + end as u64 + 1))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write as _;
-
-    fn lines(reader: &mut LineReader) -> Vec<String> {
-        let mut lines = Vec::new();
-        while reader.read().unwrap() == Read::Line {
-            let line = reader.line().unwrap();
-            lines.push(format!("{} {}", line.number, String::from_utf8_lossy(line.bytes)));
-        }
-        reader.settle().unwrap();
-        lines
-    }
-
-    fn log(text: &[u8]) -> (tempfile::NamedTempFile, LineReader) {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text).unwrap();
-        let reader = LineReader::from_start(file.reopen().unwrap()).unwrap();
-        (file, reader)
-    }
-
-    #[test]
-    fn a_line_is_given_when_its_end_is_there() {
-        let (mut file, mut reader) = log(b"one\r\n\ntw");
-        assert_eq!(lines(&mut reader), ["1 one", "2 "]);
-        file.write_all(b"o\nthree").unwrap();
-        assert_eq!(lines(&mut reader), ["3 two"]);
-        assert_eq!(reader.line().unwrap().bytes, b"three");
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_stay_as_they_are() {
-        let (_file, mut reader) = log(b"a\0\xff\x1b[31m\n");
-        assert_eq!(reader.read().unwrap(), Read::Line);
-        assert_eq!(reader.line().unwrap().bytes, b"a\0\xff\x1b[31m");
-    }
-
-    #[test]
-    fn the_rest_of_a_long_line_is_skipped_and_counted() {
-        let (_file, mut reader) = log(&[vec![b'x'; LINE_BYTES_MAX * 3], b"\nnext\n".to_vec()].concat());
-        assert_eq!(reader.read().unwrap(), Read::Line);
-        assert_eq!(reader.line().unwrap().bytes.len(), LINE_BYTES_MAX);
-        assert_eq!(lines(&mut reader), ["2 next"]);
-        assert_eq!(reader.take_cut(), 1);
-        assert_eq!(reader.position().offset, LINE_BYTES_MAX as u64 * 3 + 6);
-    }
-
-    #[test]
-    fn zeros_that_a_writer_leaves_after_truncation_are_passed_over() {
-        let (_file, mut reader) = log(&[vec![0; LINE_BYTES_MAX * 2], b"after\n".to_vec()].concat());
-        assert_eq!(lines(&mut reader), ["1 after"]);
-    }
-
-    #[test]
-    fn reading_goes_on_where_it_stopped_and_again_when_the_content_is_another() {
-        let (file, mut reader) = log(b"one\ntwo\npart");
-        assert_eq!(lines(&mut reader).len(), 2);
-        let saved = reader.position();
-        let (mut again, same) = LineReader::resume(file.reopen().unwrap(), saved).unwrap();
-        std::fs::OpenOptions::new().append(true).open(file.path()).unwrap().write_all(b"ial\n").unwrap();
-        assert!(same);
-        assert_eq!(lines(&mut again), ["3 partial"]);
-
-        std::fs::write(file.path(), b"ONE\nTWO\nTHREE\nFOUR\n").unwrap();
-        let (mut other, same) = LineReader::resume(file.reopen().unwrap(), saved).unwrap();
-        assert!(!same);
-        assert_eq!(lines(&mut other), ["1 ONE", "2 TWO", "3 THREE", "4 FOUR"]);
-    }
-
-    #[test]
-    fn truncation_is_noticed_at_any_size() {
-        for after in ["x\n", "other line of length\n", "much longer than everything that was there before\n"]
-        {
-            let (file, mut reader) = log(b"first line of text!!\n");
-            assert_eq!(lines(&mut reader).len(), 1);
-            assert!(!reader.check_truncated().unwrap());
-            let place = {
-                std::fs::write(file.path(), after).unwrap();
-                // The same number of bytes shows when more comes.
-                let mut more = std::fs::OpenOptions::new().append(true).open(file.path()).unwrap();
-                more.write_all(b"more\n").unwrap();
-                assert!(reader.check_truncated().unwrap(), "{after:?}");
-                assert_eq!(reader.read().unwrap(), Read::Line);
-                reader.line().unwrap().place
-            };
-            let fresh = LineReader::from_start(file.reopen().unwrap()).unwrap();
-            assert_ne!(place, fresh.place(), "the same place stood for two lines");
-        }
-    }
-
-    #[test]
-    fn from_the_end_only_new_lines_are_read() {
-        let (mut file, _) = log(b"old\nunfinish");
-        let mut reader = LineReader::from_end(file.reopen().unwrap()).unwrap();
-        file.write_all(b"ed\nnew\n").unwrap();
-        assert_eq!(lines(&mut reader), ["1 unfinished", "2 new"]);
-    }
-
-    #[test]
-    fn a_place_survives_json_and_ends_with_the_offset() {
-        let (_file, mut reader) = log(b"x\ny\n");
-        assert_eq!(lines(&mut reader), ["1 x", "2 y"]);
-        let place = reader.place();
-        assert_eq!(serde_json::from_str::<u64>(&serde_json::to_string(&place).unwrap()).unwrap(), place);
-        assert_eq!(place & ((1 << OFFSET_BITS) - 1), reader.position().offset);
-        assert_eq!(reader.position().offset, 4);
-    }
-}
+#[path = "line_reader_tests.rs"]
+mod tests;

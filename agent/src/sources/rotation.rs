@@ -1,5 +1,6 @@
 //! Names in a log's folder: which files a pattern means, and what a rotation made of a file.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -8,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::line_reader::FileId;
-
-/// Endings that log rotation gives to files that are not read again.
-const COMPRESSED: [&str; 5] = ["gz", "xz", "zst", "bz2", "lz4"];
+use super::packed::Packing;
 
 /// Whether a path is a pattern.
 pub fn is_pattern(path: &Path) -> bool {
@@ -27,15 +26,35 @@ pub fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let candidate = entry.file_name();
-        if matches(name.as_bytes(), candidate.as_bytes())
-            && !is_compressed(&candidate)
-            && fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file())
-        {
-            paths.push(entry.path());
+        let candidate = candidate.as_bytes();
+        if matches(name.as_bytes(), candidate) && Packing::of(candidate).is_none() {
+            let kind = entry.file_type()?;
+            // Only a link has to be asked what it leads to.
+            let is_file = kind.is_file()
+                || kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
+            if is_file {
+                paths.push(entry.path());
+            }
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+/// Whether a path is what rotation made of another of these paths: that name, followed by numbers or a date.
+pub fn is_rotated(path: &Path, others: &HashSet<PathBuf>) -> bool {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
+    let name = name.as_bytes();
+    (1..name.len()).any(|at| {
+        let (base, rest) = name.split_at(at);
+        let is_number = |rest: &[u8]| {
+            rest.iter().any(u8::is_ascii_digit)
+                && rest.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_' | b'T'))
+        };
+        matches!(rest.first(), Some(b'.' | b'-'))
+            && (is_number(rest) || rest == b".old")
+            && others.contains(&folder.join(OsStr::from_bytes(base)))
+    })
 }
 
 /// `*` stands for any bytes, `?` for one.
@@ -63,48 +82,74 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     pattern.get(at..).unwrap_or_default().iter().all(|letter| *letter == b'*')
 }
 
-fn is_compressed(name: &OsStr) -> bool {
-    Path::new(name).extension().and_then(OsStr::to_str).is_some_and(|ending| COMPRESSED.contains(&ending))
-}
-
-/// A rotated file beside a log.
+/// A file beside a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rotated {
+pub struct Beside {
     /// Its name now.
     pub path: PathBuf,
     /// Which file it is.
     pub id: FileId,
+    /// How it is compressed.
+    pub packing: Option<Packing>,
     /// When it was last written.
     pub written: SystemTime,
 }
 
-/// Files in the log's folder that a rotation may have made of it: its name followed by `.` or `-`, or any
-/// name with an inode that is looked for. Oldest first.
+/// Files that a rotation may have made of a log: its name followed by `.` or `-`, or any name with an inode that is
+/// looked for. The log may have several homes: its own path and what that leads to. Oldest first.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn rotated(log: &Path, wanted: &[FileId]) -> io::Result<Vec<Rotated>> {
-    let (Some(folder), Some(name)) = (log.parent(), log.file_name()) else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let candidate = entry.file_name();
-        let Ok(metadata) = entry.metadata() else { continue };
-        if !metadata.is_file() || candidate == name {
-            continue;
+/// When a folder cannot be read.
+pub fn beside(homes: &[PathBuf], wanted: &[FileId]) -> io::Result<Vec<Beside>> {
+    let mut found: Vec<Beside> = Vec::new();
+    for (number, home) in homes.iter().enumerate() {
+        let (Some(folder), Some(name)) = (home.parent(), home.file_name()) else { continue };
+        let entries = match fs::read_dir(folder) {
+            // What a link led to may be gone.
+            Err(_) if number > 0 => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let candidate = entry.file_name();
+            let Some(rest) = candidate.as_bytes().strip_prefix(name.as_bytes()) else { continue };
+            if rest.starts_with(b".") || rest.starts_with(b"-") || (number > 0 && rest.is_empty()) {
+                found.extend(look_at(&entry, None));
+            }
         }
-        let id = FileId::of(&metadata);
-        let rest = candidate.as_bytes().strip_prefix(name.as_bytes());
-        let named = rest.is_some_and(|rest| rest.starts_with(b".") || rest.starts_with(b"-"));
-        let is_wanted = wanted.iter().any(|wanted| wanted.is(&id));
-        if is_wanted || (named && !is_compressed(&candidate)) {
-            let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            found.push(Rotated { path: entry.path(), id, written });
+        for entry in fs::read_dir(folder)?.flatten() {
+            if wanted.is_empty() || (number == 0 && entry.file_name() == name) {
+                continue;
+            }
+            let inode = std::os::unix::fs::DirEntryExt::ino(&entry);
+            if wanted.iter().any(|wanted| wanted.inode == inode) {
+                found.extend(look_at(&entry, Some(wanted)));
+            }
         }
     }
     // Of two files written in the same instant the one with the higher number was rotated before.
     found.sort_by(|a, b| (a.written, &b.path).cmp(&(b.written, &a.path)));
+    let mut seen: Vec<FileId> = Vec::new();
+    found.retain(|file| {
+        let new = !seen.contains(&file.id);
+        seen.push(file.id);
+        new
+    });
+    let names: Vec<PathBuf> = found.iter().map(|file| file.path.clone()).collect();
+    // While a file is being compressed it is there twice, once unfinished.
+    found.retain(|file| file.packing.is_none() || !names.contains(&file.path.with_extension("")));
     Ok(found)
+}
+
+fn look_at(entry: &fs::DirEntry, wanted: Option<&[FileId]>) -> Option<Beside> {
+    let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+    let id = FileId::of(&metadata);
+    if wanted.is_some_and(|wanted| !wanted.iter().any(|wanted| wanted.is(&id))) {
+        return None;
+    }
+    let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let path = entry.path();
+    Some(Beside { packing: Packing::of(path.as_os_str().as_bytes()), path, id, written })
 }
 
 #[cfg(test)]
@@ -135,7 +180,49 @@ mod tests {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         fs::create_dir(folder.path().join("d.log")).unwrap();
+        std::os::unix::fs::symlink("b.log", folder.path().join("e.log")).unwrap();
+        std::os::unix::fs::symlink("d.log", folder.path().join("f.log")).unwrap();
         let found = expand(&folder.path().join("*.log*")).unwrap();
-        assert_eq!(found, [folder.path().join("a.log"), folder.path().join("b.log")]);
+        assert_eq!(found, ["a.log", "b.log", "e.log"].map(|name| folder.path().join(name)));
+    }
+
+    #[test]
+    fn a_rotated_name_is_a_log_s_name_with_a_number() {
+        let others: HashSet<PathBuf> = ["/l/fw.log", "/l/fw"].map(PathBuf::from).into();
+        for (name, expected) in [
+            ("/l/fw.log.1", true),
+            ("/l/fw.log-20261122", true),
+            ("/l/fw.log.2026-11-22T10", true),
+            ("/l/fw.log.old", true),
+            ("/l/fw-2", true),
+            ("/l/fw.log", false),
+            ("/l/fw.log.extra", false),
+            ("/l/other.log.1", false),
+            ("/m/fw.log.1", false),
+        ] {
+            assert_eq!(is_rotated(Path::new(name), &others), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_rotation_made_of_a_log_is_found_by_name_and_inode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["log", "log.1", "log-20261122", "logs", "log.2", "log.2.gz", "log.3.zst", "archived"] {
+            fs::write(path(name), "x").unwrap();
+        }
+        fs::create_dir(path("log.d")).unwrap();
+        let archived = FileId::of(&fs::metadata(path("archived")).unwrap());
+        let found = beside(&[path("log")], &[archived]).unwrap();
+        let mut names: Vec<_> = found.iter().map(|file| file.path.clone()).collect();
+        names.sort();
+        let expected = ["archived", "log-20261122", "log.1", "log.2", "log.3.zst"].map(path);
+        assert_eq!(names, expected);
+        // Where a link leads to another folder, both are looked through.
+        let other = tempfile::tempdir().unwrap();
+        fs::write(other.path().join("real"), "x").unwrap();
+        fs::write(other.path().join("real.1"), "x").unwrap();
+        let found = beside(&[path("nothing"), other.path().join("real")], &[]).unwrap();
+        assert_eq!(found.len(), 2);
     }
 }

@@ -1,29 +1,37 @@
 //! The log worker: one thread follows all log files, with a detector for each path. A position is saved only
 //! when the hits of everything before it are safe on disk; while the spool is full, lines wait in their files.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use detect::{Detector, DetectorConfig, Line, Matcher};
-use protocol::message::{Loss, LossReason, Record};
+use detect::{Detector, DetectorConfig, Matcher};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use super::follow::{Beginning, FollowError, Follower, PathPosition, Turn};
+pub use super::follow::Beginning;
+use super::follow::{Follower, PathPosition};
+use super::followed::{Followed, Out, hand_on, read, report, tell_waiting};
 use super::joining::LogSink;
-use super::line_reader::FileId;
-use super::rotation::{expand, is_pattern};
+use super::line_reader::{Block, FileId};
+use super::log_status::{LogStatus, name_of};
+use super::rotation::{expand, is_pattern, is_rotated};
+use super::watch::{Watch, Woken};
 use super::{Board, MatcherInForce, Meter, Stop, Told};
 use crate::clock;
-use crate::spool::{NotPut, SpoolStopped};
+use crate::config::LogsConfig;
 use crate::stages::Stage;
 use crate::state::{Opened, State, StateError};
 
-/// How often files are looked at.
+/// How often files are looked at of which no event tells.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often the others are, whatever events tell.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
+/// Events within this time are taken together.
+const GATHER: Duration = Duration::from_millis(5);
 /// How often patterns are expanded, cooldowns closed and positions saved.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// How often a state that cannot be opened is tried again, as when the disk is full.
@@ -34,11 +42,15 @@ const STOP_SECONDS_MAX: Duration = Duration::from_secs(5);
 const MARKS_MAX: usize = 64;
 /// Files that patterns may add.
 const FOLLOWED_MAX: usize = 1024;
+/// A file of a pattern that is gone for so long is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+/// Each followed file is kept open, and its rotated ones beside it.
+const FILES_OPEN_MAX: u64 = 8192;
 
 /// What the log worker gets.
 pub struct TailParts {
-    /// Paths and patterns.
-    pub files: Vec<PathBuf>,
+    /// Which files, and how.
+    pub config: LogsConfig,
     /// Where positions are kept.
     pub state_folder: PathBuf,
     /// How to detect.
@@ -58,12 +70,18 @@ pub struct TailParts {
 /// # Errors
 /// When no thread can be started.
 pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<Stage> {
+    allow_open_files();
     let matcher = parts.matcher.load();
+    let out = Out { hits: parts.hits.clone(), waiting: VecDeque::new(), stopped: None };
     let worker = Worker {
         parts,
         stop,
         matcher,
         followed: Vec::new(),
+        alarms: HashMap::new(),
+        watch: Watch::new(),
+        block: Block::default(),
+        out,
         mark: 0,
         marked: VecDeque::new(),
         unsaved: BTreeMap::new(),
@@ -72,14 +90,16 @@ pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<Stage> {
     std::thread::Builder::new().name("logs".into()).spawn(move || worker.run())
 }
 
-struct Followed {
-    follower: Follower,
-    detector: Detector,
-    told: Told,
-    meter: Arc<Meter>,
-    name: Vec<u8>,
-    /// What was marked last.
-    marked: PathPosition,
+/// systemd starts services with 1,024, which is what `select` could do.
+fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(FILES_OPEN_MAX, |maximum| maximum.min(FILES_OPEN_MAX));
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            warn!(%error, "the limit of open files cannot be raised");
+        }
+    }
 }
 
 struct Worker {
@@ -87,6 +107,11 @@ struct Worker {
     stop: Stop,
     matcher: Arc<Matcher>,
     followed: Vec<Followed>,
+    /// What is wrong with patterns.
+    alarms: HashMap<PathBuf, Arc<Meter>>,
+    watch: Watch,
+    block: Block,
+    out: Out,
     mark: u64,
     /// Positions that wait for their hits to be safe.
     marked: VecDeque<(u64, Positions)>,
@@ -98,44 +123,53 @@ struct Worker {
 /// Positions by their names in the state.
 type Positions = Vec<(Vec<u8>, PathPosition)>;
 
-/// The worker should stop and gives up what it was doing.
-#[derive(Debug)]
-enum GiveUp {
-    Asked,
-    Spool(SpoolStopped),
-}
-
 impl Worker {
     fn run(mut self) -> anyhow::Result<()> {
         let Some((state, opened)) = self.open_state()? else { return Ok(()) };
         self.begin(&state, opened);
         let mut round_at = Instant::now();
-        let given_up = loop {
-            let more = match self.look() {
-                Ok(more) => more,
-                Err(give_up) => break Some(give_up),
-            };
+        loop {
+            let more = self.look(&state)?;
             self.take_marks();
             if round_at.elapsed() >= ROUND_EVERY {
                 round_at = Instant::now();
-                if let Err(give_up) = self.round() {
-                    break Some(give_up);
-                }
+                self.round(&state);
                 self.save(&state)?;
             }
-            let stop = if more { self.stop.is_asked() } else { self.stop.wait(LOOK_EVERY) };
-            if stop {
-                break None;
+            if let Some(stopped) = self.out.stopped {
+                return Err(stopped.into());
             }
-        };
-        match given_up {
-            // What was not put stays unread: its position was not marked.
-            Some(GiveUp::Asked) => {}
-            Some(GiveUp::Spool(stopped)) => return Err(stopped.into()),
-            None => self.finish(),
+            let stop = if more { self.stop.is_asked() } else { self.wait() };
+            if stop {
+                break;
+            }
         }
+        self.finish();
         self.save(&state)?;
         Ok(())
+    }
+
+    /// Waits for something to happen; gives whether to stop.
+    fn wait(&mut self) -> bool {
+        if !self.out.hits.is_open() {
+            return self.stop.wait(LOOK_EVERY);
+        }
+        if !self.out.waiting.is_empty() {
+            return self.stop.wait(GATHER);
+        }
+        let woken = self.watch.wait(LOOK_EVERY);
+        let some = woken != Woken::default();
+        for followed in &mut self.followed {
+            let follower = &followed.follower;
+            let names = [Some(follower.path()), follower.target()].into_iter().flatten();
+            let mut names = names.filter_map(Path::file_name);
+            followed.due |= woken.all
+                || (!woken.names.is_empty() && names.any(|name| woken.names.contains(name)))
+                || !followed.watched
+                || follower.is_catching_up()
+                || followed.looked_at.elapsed() >= LOOK_AT_LEAST_EVERY;
+        }
+        if some { self.stop.wait(GATHER) } else { self.stop.is_asked() }
     }
 
     /// Opens the state, for as long as it takes: meanwhile logs wait, packets do not.
@@ -161,27 +195,35 @@ impl Worker {
     /// Takes up every configured path where it was left.
     fn begin(&mut self, state: &State, opened: Opened) {
         let unknown = match opened {
-            // Old lines would be reported as new.
-            Opened::New | Opened::Kept => Beginning::End,
+            // Old lines would be reported as new, unless that is wanted.
+            Opened::New | Opened::Kept => self.parts.config.unknown_files,
             // They were reported before, under the same identities.
             Opened::Rebuilt => Beginning::Start,
         };
-        for path in self.parts.files.clone() {
+        if opened == Opened::Rebuilt {
+            let meter = self.parts.board.add("positions in logs", "log");
+            meter.set_trouble(
+                "the saved positions were damaged and put aside: all logs are read again from their start",
+            );
+        }
+        let mut patterns = Vec::new();
+        for path in self.parts.config.files.clone() {
             if is_pattern(&path) {
                 let beginning = match state.load::<bool>(&pattern_name(&path)) {
                     Some(true) => Beginning::Start,
                     _ => unknown,
                 };
                 self.follow_pattern(&path, state, beginning);
-                self.save_now(state, &[(pattern_name(&path), true)]);
+                patterns.push((pattern_name(&path), true));
             } else {
-                self.follow(&path, state.load(&path_name(&path)), unknown);
+                self.follow(&path, state.load(&path_name(&path)), unknown, false);
             }
         }
-        let positions: Positions =
-            self.followed.iter().map(|followed| (followed.name.clone(), followed.marked.clone())).collect();
         // From now on these paths are known: a file that appears while the agent is down is read from its start.
+        let positions = self.followed.iter().map(|followed| (followed.name.clone(), followed.safe.clone()));
+        let positions: Positions = positions.collect();
         self.save_now(state, &positions);
+        self.save_now(state, &patterns);
     }
 
     fn save_now<T: serde::Serialize>(&mut self, state: &State, values: &[(Vec<u8>, T)]) {
@@ -191,88 +233,170 @@ impl Worker {
         }
     }
 
-    fn follow_pattern(&mut self, pattern: &Path, state: &State, beginning: Beginning) {
-        for path in expand(pattern).unwrap_or_default() {
-            if !self.is_followed(&path) {
-                self.follow(&path, state.load(&path_name(&path)), beginning);
-            }
+    /// Follows what a pattern means and is not followed yet; gives the positions of what is new.
+    fn follow_pattern(&mut self, pattern: &Path, state: &State, beginning: Beginning) -> Positions {
+        let paths = expand(pattern).unwrap_or_default();
+        let mut known: HashSet<PathBuf> =
+            self.followed.iter().map(|followed| followed.follower.path().to_path_buf()).collect();
+        let mut new: Vec<PathBuf> = paths.iter().filter(|path| !known.contains(*path)).cloned().collect();
+        known.extend(new.iter().cloned());
+        // What rotation makes of a log is read as that log's.
+        new.retain(|path| !is_rotated(path, &known) && !self.is_read(path));
+        let room = FOLLOWED_MAX.saturating_sub(self.followed.len());
+        let left = new.len().saturating_sub(room);
+        let mut positions = Positions::new();
+        for path in new.into_iter().take(room) {
+            let name = path_name(&path);
+            self.follow(&path, state.load(&name), beginning, true);
+            positions.extend(self.followed.last().map(|followed| (name, followed.safe.clone())));
         }
+        let trouble = match (left, paths.is_empty()) {
+            (0, false) => String::new(),
+            (0, true) => format!("no file is called {}; the agent waits for one", name_of(pattern)),
+            (left, _) => format!(
+                "{left} files are NOT read: no more than {FOLLOWED_MAX} are followed; name fewer in logs.files"
+            ),
+        };
+        self.alarm(pattern, &trouble);
+        positions
     }
 
-    /// Whether the path, or the file under it, is followed already: a pattern may match rotated files too.
-    fn is_followed(&self, path: &Path) -> bool {
-        let id = std::fs::metadata(path).ok().map(|metadata| FileId::of(&metadata));
-        self.followed.iter().any(|followed| {
-            followed.follower.path() == path || id.is_some_and(|id| followed.follower.knows(&id))
-        })
-    }
-
-    fn follow(&mut self, path: &Path, saved: Option<PathPosition>, beginning: Beginning) {
-        if self.followed.len() >= FOLLOWED_MAX
-            || self.followed.iter().any(|followed| followed.follower.path() == path)
-        {
+    fn alarm(&mut self, pattern: &Path, trouble: &str) {
+        if trouble.is_empty() && !self.alarms.contains_key(pattern) {
             return;
         }
-        let input = path.to_string_lossy();
-        let meter = self.parts.board.add(&input, "log");
-        let follower = match &saved {
-            Some(saved) => Follower::resume(path, saved),
-            None => Follower::begin(path, beginning),
+        let board = &self.parts.board;
+        let meter = self.alarms.entry(pattern.into()).or_insert_with(|| board.add(&name_of(pattern), "log"));
+        if meter.set_trouble(trouble) && !trouble.is_empty() {
+            warn!("{trouble}");
+        }
+    }
+
+    /// Whether the file under a path is read already, under another name.
+    fn is_read(&self, path: &Path) -> bool {
+        let id = std::fs::metadata(path).ok().map(|metadata| FileId::of(&metadata));
+        id.is_some_and(|id| self.followed.iter().any(|followed| followed.follower.knows(&id)))
+    }
+
+    fn follow(&mut self, path: &Path, saved: Option<PathPosition>, beginning: Beginning, of_pattern: bool) {
+        if self.followed.iter().any(|followed| followed.follower.path() == path) {
+            return;
+        }
+        let name = name_of(path);
+        let meter = self.parts.board.add(&name, "log");
+        let after = self.parts.config.partial_line;
+        let (follower, trouble) = match saved {
+            Some(saved) => (Follower::resume(path, saved, after), None),
+            None => Follower::begin(path, beginning, after),
         };
-        let follower = follower.unwrap_or_else(|error| {
-            report(&meter, &error);
-            Follower::waiting(path, saved.unwrap_or_default())
-        });
-        info!(path = %path.display(), "following");
-        let detector = Detector::new(&self.parts.detector, &input, self.matcher.clone());
+        if let Some(error) = trouble {
+            report(&meter, &error.to_string());
+        }
+        info!(path = %name, "following");
+        let detector = Detector::new(&self.parts.detector, &name, self.matcher.clone());
         let marked = follower.position();
         self.followed.push(Followed {
             follower,
             detector,
             told: Told::default(),
             meter,
+            log: LogStatus { name, ..LogStatus::default() },
             name: path_name(path),
+            safe: marked.clone(),
             marked,
+            watched: false,
+            due: true,
+            looked_at: Instant::now(),
+            of_pattern,
+            over_since: None,
         });
+        self.watch_last();
+    }
+
+    fn watch_last(&mut self) {
+        if let Some(followed) = self.followed.last_mut() {
+            followed.watched = is_watched(&followed.follower, &mut self.watch);
+        }
     }
 
     /// Reads what is new in every file; gives whether there is more at once.
-    fn look(&mut self) -> Result<bool, GiveUp> {
+    fn look(&mut self, state: &State) -> Result<bool, StateError> {
         if self.parts.matcher.refresh(&mut self.matcher) {
             for followed in &mut self.followed {
                 followed.detector.set_matcher(self.matcher.clone());
             }
         }
-        if !self.parts.hits.is_open() || self.marked.len() >= MARKS_MAX {
+        if !self.out.flush() || !self.out.hits.is_open() || self.marked.len() >= MARKS_MAX {
             return Ok(false);
         }
         let mut more = false;
-        for followed in &mut self.followed {
-            more |= read(followed, &self.parts.hits, &self.stop)?;
+        let mut looked = Vec::new();
+        for index in 0..self.followed.len() {
+            let Some(followed) = self.followed.get_mut(index).filter(|followed| followed.due) else {
+                continue;
+            };
+            let turn = read(followed, &mut self.block, &mut self.out);
+            followed.due = turn.more;
+            more |= turn.more;
+            looked.push(index);
+            if turn.begun {
+                self.save_begun(state, index)?;
+            }
+            if !self.out.flush() {
+                break;
+            }
         }
-        self.mark_positions()?;
-        Ok(more)
+        self.mark_positions(&looked);
+        Ok(more && self.out.waiting.is_empty())
     }
 
-    fn mark_positions(&mut self) -> Result<(), GiveUp> {
-        let mut positions = Positions::new();
-        for followed in &mut self.followed {
+    /// Puts down which files there are before anything of the new ones is given out: without that, a copy or a
+    /// compressed file could not be told from what was read of it.
+    fn save_begun(&mut self, state: &State, index: usize) -> Result<(), StateError> {
+        let Some(followed) = self.followed.get_mut(index) else { return Ok(()) };
+        followed.safe = followed.safe.clone().with_begun(&followed.follower.position());
+        followed.watched = is_watched(&followed.follower, &mut self.watch);
+        self.unsaved.insert(followed.name.clone(), followed.safe.clone());
+        self.save(state)
+    }
+
+    fn mark_positions(&mut self, looked: &[usize]) {
+        if !self.out.waiting.is_empty() {
+            return;
+        }
+        let mut positions = Vec::new();
+        for index in looked {
+            let Some(followed) = self.followed.get(*index) else { continue };
             let position = followed.follower.position();
             if position != followed.marked {
-                positions.push((followed.name.clone(), position));
+                positions.push((*index, position));
             }
         }
-        if positions.is_empty() || !self.parts.hits.mark(self.mark + 1).map_err(GiveUp::Spool)? {
-            return Ok(());
+        if positions.is_empty() {
+            return;
         }
-        self.mark += 1;
-        for (name, position) in &positions {
-            if let Some(followed) = self.followed.iter_mut().find(|followed| followed.name == *name) {
-                followed.marked = position.clone();
+        match self.out.hits.mark(self.mark + 1) {
+            Ok(true) => self.mark += 1,
+            Ok(false) => {
+                // Asked again with the next look.
+                for (index, _) in positions {
+                    self.followed.iter_mut().skip(index).take(1).for_each(|followed| followed.due = true);
+                }
+                return;
+            }
+            Err(stopped) => {
+                self.out.stopped = Some(stopped);
+                return;
             }
         }
-        self.marked.push_back((self.mark, positions));
-        Ok(())
+        let mut named = Positions::new();
+        for (index, position) in positions {
+            if let Some(followed) = self.followed.get_mut(index) {
+                followed.marked.clone_from(&position);
+                named.push((followed.name.clone(), position));
+            }
+        }
+        self.marked.push_back((self.mark, named));
     }
 
     fn take_marks(&mut self) {
@@ -283,27 +407,59 @@ impl Worker {
 
     fn take_mark(&mut self, safe: u64) {
         while let Some((_, positions)) = self.marked.pop_front_if(|(mark, _)| *mark <= safe) {
-            self.unsaved.extend(positions);
+            for (name, position) in positions {
+                let Some(followed) = self.followed.iter_mut().find(|followed| followed.name == name) else {
+                    continue;
+                };
+                followed.safe = position.with_begun(&followed.safe);
+                self.unsaved.insert(name, followed.safe.clone());
+            }
         }
     }
 
-    /// What is due every second: new files of patterns, cooldowns that are over.
-    fn round(&mut self) -> Result<(), GiveUp> {
-        for pattern in self.parts.files.clone() {
-            if !is_pattern(&pattern) {
-                continue;
-            }
-            for path in expand(&pattern).unwrap_or_default() {
-                if !self.is_followed(&path) {
-                    self.follow(&path, None, Beginning::Start);
-                }
+    /// What is due every second: new files of patterns, cooldowns that are over, what status tells.
+    fn round(&mut self, state: &State) {
+        let open = self.out.hits.is_open();
+        let mut new = Positions::new();
+        for pattern in self.parts.config.files.clone() {
+            if open && is_pattern(&pattern) {
+                new.extend(self.follow_pattern(&pattern, state, Beginning::Start));
             }
         }
+        if !new.is_empty() {
+            self.save_now(state, &new);
+        }
+        let now = clock::now();
         for followed in &mut self.followed {
-            followed.detector.handle_timeout(clock::now());
-            hand_on(followed, &self.parts.hits, &self.stop)?;
+            followed.detector.handle_timeout(now);
+            hand_on(followed, &mut self.out);
+            followed.watched = is_watched(&followed.follower, &mut self.watch);
+            if !open {
+                tell_waiting(followed);
+            }
         }
-        Ok(())
+        self.forget(state);
+    }
+
+    /// Files of patterns that are gone for good.
+    fn forget(&mut self, state: &State) {
+        let mut gone = Vec::new();
+        for followed in &mut self.followed {
+            let over = followed.of_pattern && followed.follower.is_over();
+            followed.over_since = over.then(|| followed.over_since.unwrap_or_else(Instant::now));
+            if followed.over_since.is_some_and(|since| since.elapsed() >= FORGOTTEN_AFTER) {
+                gone.push(followed.name.clone());
+                self.parts.board.remove(&followed.meter);
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        self.followed.retain(|followed| !gone.contains(&followed.name));
+        self.unsaved.retain(|name, _| !gone.contains(name));
+        if let Err(error) = state.forget(&gone) {
+            warn!("{error}; positions in log files that are gone are kept");
+        }
     }
 
     /// Saves what is safe. A full disk is tried again, a damaged state ends the agent, which then rebuilds it.
@@ -334,20 +490,16 @@ impl Worker {
         let deadline = Instant::now() + STOP_SECONDS_MAX;
         for followed in &mut self.followed {
             followed.detector.finish(clock::now());
-            while let Some(hit) = followed.detector.poll_hit() {
-                let mut record = Box::new(Record::Hit(Box::new(hit)));
-                while let Err(NotPut::Full(refused)) = self.parts.hits.put(record) {
-                    if Instant::now() >= deadline {
-                        return;
-                    }
-                    record = refused;
-                    std::thread::sleep(LOOK_EVERY / 4);
-                }
+            hand_on(followed, &mut self.out);
+        }
+        while !self.out.flush() {
+            if self.out.stopped.is_some() || Instant::now() >= deadline {
+                return; // What was not put is read again: its position was not marked.
             }
+            std::thread::sleep(LOOK_EVERY / 4);
         }
-        if self.mark_positions().is_err() {
-            return;
-        }
+        let all: Vec<usize> = (0..self.followed.len()).collect();
+        self.mark_positions(&all);
         while !self.marked.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(safe) = self.parts.marks.recv_timeout(left) else { return };
@@ -356,82 +508,13 @@ impl Worker {
     }
 }
 
-/// Reads one path; gives whether there is more at once.
-fn read(followed: &mut Followed, hits: &LogSink, stop: &Stop) -> Result<bool, GiveUp> {
-    let detector = &mut followed.detector;
-    let mut given_up = None;
-    let turn = followed.follower.turn(&mut |line| {
-        if given_up.is_some() {
-            return;
-        }
-        let line = Line { number: line.number, offset: Some(line.place), bytes: line.bytes };
-        detector.handle_line(clock::now(), line);
-        while let Some(hit) = detector.poll_hit() {
-            if let Err(give_up) = put(hits, stop, Record::Hit(Box::new(hit))) {
-                given_up = Some(give_up);
-                return;
-            }
-        }
-    });
-    followed.told.count_hits(&followed.detector, &followed.meter);
-    if let Some(give_up) = given_up {
-        return Err(give_up);
+fn is_watched(follower: &Follower, watch: &mut Watch) -> bool {
+    let paths = [Some(follower.path()), follower.target()].into_iter().flatten();
+    let mut watched = true;
+    for folder in paths.filter_map(Path::parent) {
+        watched &= watch.add(folder);
     }
-    let turn = match turn {
-        Ok(turn) => turn,
-        Err(error) => {
-            report(&followed.meter, &error);
-            return Ok(false);
-        }
-    };
-    followed.meter.set_trouble("");
-    count(followed, &turn, hits, stop)?;
-    Ok(turn.more)
-}
-
-fn count(followed: &mut Followed, turn: &Turn, hits: &LogSink, stop: &Stop) -> Result<(), GiveUp> {
-    followed.meter.count_read(turn.lines);
-    followed.told.tell(&followed.detector, &followed.meter);
-    followed.meter.count_dropped(turn.cut);
-    if turn.gaps == 0 {
-        return Ok(());
-    }
-    followed.meter.count_dropped(turn.gaps);
-    let path = followed.follower.path().display();
-    warn!(%path, "the log was truncated or taken away; lines written just before may be lost");
-    let at = clock::now();
-    // Nobody can say how many lines: each truncation counts one.
-    let loss = Loss { count: turn.gaps, reason: LossReason::LogTruncated, first_at: at, last_at: at };
-    put(hits, stop, Record::Loss(loss))
-}
-
-fn hand_on(followed: &mut Followed, hits: &LogSink, stop: &Stop) -> Result<(), GiveUp> {
-    while let Some(hit) = followed.detector.poll_hit() {
-        put(hits, stop, Record::Hit(Box::new(hit)))?;
-    }
-    followed.told.count_hits(&followed.detector, &followed.meter);
-    Ok(())
-}
-
-/// Waits for room; a line's hit is never dropped.
-fn put(hits: &LogSink, stop: &Stop, record: Record) -> Result<(), GiveUp> {
-    let mut record = Box::new(record);
-    loop {
-        record = match hits.put(record) {
-            Ok(()) => return Ok(()),
-            Err(NotPut::Full(record)) => record,
-            Err(NotPut::Stopped(stopped)) => return Err(GiveUp::Spool(stopped)),
-        };
-        if stop.wait(LOOK_EVERY / 4) {
-            return Err(GiveUp::Asked);
-        }
-    }
-}
-
-fn report(meter: &Meter, error: &FollowError) {
-    if meter.set_trouble(&error.to_string()) {
-        warn!("{error}");
-    }
+    watched
 }
 
 fn path_name(path: &Path) -> Vec<u8> {

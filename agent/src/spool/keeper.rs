@@ -196,6 +196,7 @@ impl Signals {
             reason: LossReason::SpoolFull,
             first_at: at(&self.lost_first),
             last_at: at(&self.lost_last),
+            gap: None,
         })
     }
 }
@@ -276,7 +277,7 @@ pub fn start(folder: &Path, config: &SpoolConfig) -> anyhow::Result<SpoolHandles
 
 fn damage(count: u64) -> Record {
     let at = clock::now();
-    Record::Loss(Loss { count, reason: LossReason::SpoolDamaged, first_at: at, last_at: at })
+    Record::Loss(Loss { count, reason: LossReason::SpoolDamaged, first_at: at, last_at: at, gap: None })
 }
 
 struct Keeper {

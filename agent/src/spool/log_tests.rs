@@ -17,7 +17,8 @@ use crate::clock;
 /// A record that is like no other; `filler` sets its size.
 fn payload(number: u64) -> Vec<u8> {
     let at = clock::now();
-    let record = Record::Loss(Loss { count: number, reason: LossReason::Other, first_at: at, last_at: at });
+    let record =
+        Record::Loss(Loss { count: number, reason: LossReason::Other, first_at: at, last_at: at, gap: None });
     protocol::frame::encode(&record).unwrap()[4..].to_vec()
 }
 

@@ -358,7 +358,7 @@ async fn a_silent_sensor_and_a_refused_bundle_are_marked_in_words() {
     fixture.greet(&borgo, fixture.now(), vec![source]).await;
     fixture.outcome(&borgo, 2, BundleOutcome::Refused { reason: "bad signature".into() }).await;
     let at = fixture.now();
-    let loss = Loss { count: 17, reason: LossReason::SpoolFull, first_at: at, last_at: at };
+    let loss = Loss { count: 17, reason: LossReason::SpoolFull, first_at: at, last_at: at, gap: None };
     fixture.store(&borgo, 4, vec![Record::Loss(loss)]).await;
     fixture.greet(&rocca, fixture.now().plus_seconds(-301), Vec::new()).await;
     let text = fixture.get(&browser, "/towns").await.text;

@@ -116,7 +116,7 @@ async fn losses_and_gaps_are_recorded_once() {
     let collector = Collector::start().await;
     let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
     let at = now();
-    let loss = Loss { count: 5, reason: LossReason::SpoolFull, first_at: at, last_at: at };
+    let loss = Loss { count: 5, reason: LossReason::SpoolFull, first_at: at, last_at: at, gap: None };
     sensor.spool = vec![Record::Loss(loss)];
     assert!(sensor.deliver(&collector).await);
     // The spool dropped 2 to 9: the sensor says so by what it has, at two connections.

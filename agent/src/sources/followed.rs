@@ -1,0 +1,153 @@
+//! One followed path with its detector: lines go in, hits go out to the spool, and what is to be told is counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use detect::{Detector, Line};
+use protocol::message::{Loss, LossReason, Record};
+use tracing::warn;
+
+use super::follow::{Follower, PathPosition, Turn};
+use super::joining::LogSink;
+use super::line_reader::Block;
+use super::log_status::{LogStatus, name_of};
+use super::{Meter, Told};
+use crate::clock;
+use crate::spool::{NotPut, SpoolStopped};
+
+/// One path with its detector.
+pub struct Followed {
+    /// Reads it.
+    pub follower: Follower,
+    /// Looks through its lines.
+    pub detector: Detector,
+    /// What of its counts is told.
+    pub told: Told,
+    /// Where they are told.
+    pub meter: Arc<Meter>,
+    /// What status tells of it.
+    pub log: LogStatus,
+    /// Its name in the state.
+    pub name: Vec<u8>,
+    /// What was marked last.
+    pub marked: PathPosition,
+    /// What is known to be safe.
+    pub safe: PathPosition,
+    /// Whether events tell of it.
+    pub watched: bool,
+    /// Whether it is to be looked at now.
+    pub due: bool,
+    /// When it was.
+    pub looked_at: Instant,
+    /// Whether a pattern brought it.
+    pub of_pattern: bool,
+    /// Since when nothing is there.
+    pub over_since: Option<Instant>,
+}
+
+/// The way to the spool. A line's hit is never dropped: while there is no room it waits here, and lines in their files.
+pub struct Out {
+    /// The spool.
+    pub hits: LogSink,
+    /// What it had no room for.
+    pub waiting: VecDeque<Box<Record>>,
+    /// It takes nothing any more.
+    pub stopped: Option<SpoolStopped>,
+}
+
+impl Out {
+    /// Adds a record.
+    pub fn push(&mut self, record: Record) {
+        self.waiting.push_back(Box::new(record));
+    }
+
+    /// Hands on what waits; gives whether all is gone.
+    pub fn flush(&mut self) -> bool {
+        while let Some(record) = self.waiting.pop_front() {
+            match self.hits.put(record) {
+                Ok(()) => {}
+                Err(NotPut::Full(record)) => {
+                    self.waiting.push_front(record);
+                    return false;
+                }
+                Err(NotPut::Stopped(stopped)) => {
+                    self.stopped = Some(stopped);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Reads one path.
+pub fn read(followed: &mut Followed, block: &mut Block, out: &mut Out) -> Turn {
+    followed.looked_at = Instant::now();
+    let now = clock::now();
+    let detector = &mut followed.detector;
+    let turn = followed.follower.turn(block, &mut |line| {
+        detector.handle_line(now, Line { number: line.number, offset: Some(line.place), bytes: line.bytes });
+        while let Some(hit) = detector.poll_hit() {
+            out.push(Record::Hit(Box::new(hit)));
+        }
+        out.waiting.is_empty() || out.flush()
+    });
+    followed.told.count_hits(&followed.detector, &followed.meter);
+    count(followed, &turn, out);
+    turn
+}
+
+fn count(followed: &mut Followed, turn: &Turn, out: &mut Out) {
+    let meter = &followed.meter;
+    meter.count_read(turn.counts.lines);
+    followed.told.tell(&followed.detector, meter);
+    meter.count_dropped(turn.counts.cut + turn.gaps.len() as u64);
+    let at = clock::now();
+    for gap in &turn.gaps {
+        let (file, from, to) = (followed.log.name.as_str(), gap.from, gap.to());
+        warn!(file, from, to, "possible gap: the log was truncated or taken away before all of it was read");
+        // Nobody can say how many lines: each truncation counts one.
+        let loss = Loss { count: 1, reason: LossReason::LogTruncated, first_at: at, last_at: at, gap: None };
+        out.push(Record::Loss(Loss { gap: Some(gap.named(file)), ..loss }));
+    }
+    for path in &turn.unreadable {
+        warn!(path = %name_of(path), "a rotated log cannot be unpacked: what was not read of it is lost");
+    }
+    let trouble = turn.trouble.as_ref().map(ToString::to_string).unwrap_or_default();
+    report(meter, &trouble);
+    let mut log = followed.log.clone();
+    log.count(turn, at);
+    log.lag_bytes = followed.follower.lag_bytes();
+    if log != followed.log {
+        followed.log = log.clone();
+        meter.set_log(log);
+    }
+}
+
+/// While the spool takes nothing, the log files are the buffer.
+pub fn tell_waiting(followed: &mut Followed) {
+    let lag_bytes = followed.follower.lag_bytes();
+    if lag_bytes != followed.log.lag_bytes {
+        followed.log.lag_bytes = lag_bytes;
+        followed.meter.set_log(followed.log.clone());
+    }
+    if lag_bytes > 0 {
+        report(&followed.meter, "the spool is full: this log is read on when the spool has room");
+    }
+}
+
+/// Hands on the hits that came without a line, as when a cooldown ends.
+pub fn hand_on(followed: &mut Followed, out: &mut Out) {
+    while let Some(hit) = followed.detector.poll_hit() {
+        out.push(Record::Hit(Box::new(hit)));
+    }
+    followed.told.count_hits(&followed.detector, &followed.meter);
+}
+
+/// Tells what is wrong, once.
+pub fn report(meter: &Meter, trouble: &str) {
+    if meter.set_trouble(trouble) && !trouble.is_empty() {
+        warn!("{trouble}");
+    }
+}
