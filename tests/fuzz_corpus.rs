@@ -95,6 +95,8 @@ corpora! {
     datagrams,
     initials,
     lines,
+    line_views,
+    line_formats,
     list_lines,
     normal_forms,
     patterns,

@@ -15,6 +15,7 @@ mod frames;
 mod hello;
 mod indexes;
 mod input;
+mod log_lines;
 #[allow(dead_code, reason = "indicators are compared one by one")]
 #[path = "../../protocol/tests/oracle/model.rs"]
 mod model;
@@ -49,6 +50,8 @@ pub const TARGETS: &[Target] = &[
     ("datagrams", datagrams::datagrams),
     ("initials", datagrams::initials),
     ("lines", texts::lines),
+    ("line_views", log_lines::line_views),
+    ("line_formats", log_lines::line_formats),
     ("list_lines", texts::list_lines),
     ("normal_forms", texts::normal_forms),
     ("patterns", patterns::patterns),

@@ -86,6 +86,18 @@ static BROAD: &[Format] = &[json::FORMAT, keyvalue::FORMAT];
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Hint(Option<&'static Format>);
 
+impl Hint {
+    /// As if the lines before had this format.
+    pub fn of(format: &'static Format) -> Self {
+        Self(Some(format))
+    }
+}
+
+/// Every format, in the order in which they are tried.
+pub(crate) fn all() -> impl Iterator<Item = &'static Format> {
+    FORMATS.iter().chain(BROAD)
+}
+
 /// Reads a line by the format that it has; `None` when it has none that is known.
 pub(crate) fn recognise<'a>(
     logged: &Logged<'a>,

@@ -5,8 +5,9 @@ use protocol::{Observable, Timestamp};
 use serde::Serialize;
 
 use super::Scan;
-use super::formats::Hint;
-use super::reading::Field;
+use super::formats::{self, Hint};
+use super::header::Logged;
+use super::reading::{Field, Reading};
 use super::written_at::written_at;
 use crate::detector::LINE_BYTES_MAX;
 use crate::sighting::Seen;
@@ -72,6 +73,23 @@ impl LineViewer {
             fields: fields.map(|(field, value)| (field.name(), evidence(&value.text))).collect(),
             sightings,
         }
+    }
+}
+
+impl LineViewer {
+    /// Names of the formats that are known, in the order in which they are tried.
+    pub fn formats() -> impl Iterator<Item = &'static str> {
+        formats::all().map(|format| format.name)
+    }
+
+    /// As [`Self::read`], by this format alone; `None` for a line of another.
+    pub fn read_as(format: &str, line: &[u8]) -> Option<LineView> {
+        let line = line.get(..LINE_BYTES_MAX).unwrap_or(line);
+        let format = formats::all().find(|known| known.name == format)?;
+        if !(format.read)(&Logged::of(line), &mut Reading::of(line)) {
+            return None;
+        }
+        Some(Self { hint: Hint::of(format) }.read(line))
     }
 }
 

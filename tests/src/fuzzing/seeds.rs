@@ -26,6 +26,8 @@ pub fn seeds(target: &str) -> Vec<Named> {
         "datagrams" => datagrams(),
         "initials" => initials(),
         "lines" => lines(),
+        "line_views" => super::log_lines::headers(),
+        "line_formats" => super::log_lines::formats(),
         "list_lines" => list_lines(),
         "normal_forms" => normal_forms(),
         "patterns" => patterns(),

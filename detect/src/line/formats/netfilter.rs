@@ -57,6 +57,28 @@ mod tests {
     }
 
     #[test]
+    fn prefixes_bridges_and_other_loggers() {
+        let ends = ["log.src 203.0.113.5:51638", "log.dst 192.0.2.9:2106"];
+        for (head, middle) in [
+            ("Nov 22 10:00:00 gw kernel: Shorewall:net2fw:DROP:", "IN=eth0 OUT= "),
+            ("Nov 22 10:00:00 gw kernel: [WAN_LOCAL-default-D]", "IN=eth0 OUT= "),
+            ("Nov 22 10:00:00 efw ulogd[9]: INPUTFW:DROP:LOG ", "IN=br0 OUT= PHYSIN=eth1 "),
+            ("<4>Nov 22 10:00:00 gw kernel:[12.5] nft drop: ", "IN=eth0 OUT=br0 MACSRC=02:00:00:00:00:01 "),
+            ("2026-11-22T10:00:00+01:00 gw kernel - [UFW AUDIT] ", "IN= OUT=eth0 "),
+        ] {
+            let line = format!(
+                "{head}{middle}SRC=203.0.113.5 DST=192.0.2.9 LEN=40 TOS=0x00 PROTO=UDP SPT=51638 DPT=2106 LEN=20 MARK=0x1"
+            );
+            check(&FORMAT, &line, &ends);
+        }
+        check(
+            &FORMAT,
+            "Nov 22 10:00:00 gw kernel: IN=eth0 OUT= SRC=2001:0db8:0000:0000:0000:0000:0000:0005 DST=2001:0db8:0001:0000:0000:0000:0000:0009 LEN=80 TC=0 HOPLIMIT=64 FLOWLBL=5 PROTO=ICMPv6 TYPE=128 CODE=0 ID=5 SEQ=1",
+            &["log.src 2001:db8::5", "log.dst 2001:db8:1::9"],
+        );
+    }
+
+    #[test]
     fn the_packet_inside_an_error_is_not_the_one_that_was_logged() {
         check(
             &FORMAT,
