@@ -169,6 +169,16 @@ impl<'a> Scan<'a> {
             _ => (Role::Text, None),
         };
         let Some((address, port)) = words::endpoint(text) else { return false };
+        let known = match field {
+            Field::SrcBefore | Field::SrcAfter => reading.get(Field::Src),
+            Field::DstBefore | Field::DstAfter => reading.get(Field::Dst),
+            _ => None,
+        };
+        // Where nothing was translated, some firewalls write the same address again.
+        let same = |known: &Value<'_>| words::endpoint(std::str::from_utf8(&known.text).ok()?);
+        if known.and_then(same).is_some_and(|(known, _)| known == address) {
+            return true;
+        }
         let port = port.or_else(|| port_in(reading.get(port_field?)?)).filter(|port| *port > 0);
         self.add(Observable::Ip(address), port, role, at);
         true

@@ -43,6 +43,7 @@ const PROGRAM_WITHIN: usize = 96;
 static FORMATS: &[Format] = &[
     filterlog::FORMAT,
     cisco::FORMAT,
+    cisco::IOS,
     netfilter::FORMAT,
     conntrack::FORMAT,
     watchguard::FORMAT,

@@ -151,6 +151,8 @@ impl<'a> Logged<'a> {
                 self.take_tag(&second);
             }
         } else if let Some((host, after)) = host(rest) {
+            // UniFi says its name twice.
+            let after = after.strip_prefix(host).and_then(|after| after.strip_prefix(b" ")).unwrap_or(after);
             (self.host, self.message) = (host, after.strip_prefix(b": ").unwrap_or(after).trim_ascii_start());
             if let Some(tag) = tag(self.message) {
                 self.take_tag(&tag);

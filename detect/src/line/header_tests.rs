@@ -129,6 +129,7 @@ fn devices_that_leave_parts_out_or_put_them_elsewhere() {
         "<134>1 1795338000.123456 MX84 flows src=10.0.0.5",
         (134, "1795338000.123456", "MX84", "", "flows src=10.0.0.5"),
     );
+    check("Nov 22 10:00:00 UDM UDM sshd[9]: x", (0, "Nov 22 10:00:00", "UDM", "sshd", "x"));
     check("<30>1795338000 router dhcp: x", (30, "1795338000", "router", "dhcp", "x"));
     check_bytes(
         b"<30>Nov 22 10:00:00 gw x: caff\xe8 \xff",

@@ -10,6 +10,8 @@ use crate::line::header::Logged;
 use crate::line::reading::{Field, Reading};
 
 pub(super) const FORMAT: Format = Format { name: "cisco_asa", read };
+/// Routers and switches: `%SEC-6-IPACCESSLOGP: list 102 denied tcp 10.0.0.5(3067) -> 203.0.113.5(139), 1 packet`.
+pub(super) const IOS: Format = Format { name: "cisco_ios", read: read_ios };
 
 /// Words of a sentence that are looked at; the longest has about fifty.
 const WORDS_MAX: usize = 96;
@@ -24,6 +26,23 @@ fn read<'a>(logged: &Logged<'a>, reading: &mut Reading<'a>) -> bool {
             read_session(text, reading);
         }
     }
+    true
+}
+
+fn read_ios<'a>(logged: &Logged<'a>, reading: &mut Reading<'a>) -> bool {
+    let Some((head, text)) = logged.message.strip_prefix(b"%").and_then(|text| {
+        let end = memchr::memchr(b':', text.get(..64).unwrap_or(text))?;
+        Some((text.get(..end)?, text.get(end + 1..)?))
+    }) else {
+        return false;
+    };
+    let is_name =
+        |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    let has_severity = head.windows(3).any(|part| matches!(part, [b'-', b'0'..=b'7', b'-']));
+    if !head.iter().all(is_name) || !has_severity {
+        return false;
+    }
+    read_ends(b"", text, reading);
     true
 }
 

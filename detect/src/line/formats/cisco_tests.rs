@@ -164,6 +164,22 @@ fn events_of_firepower() {
 }
 
 #[test]
+fn routers_and_switches() {
+    check(
+        &IOS,
+        "<189>45: *Nov 22 10:00:00.123: %SEC-6-IPACCESSLOGP: list 102 denied tcp 203.0.113.5(3067) -> 192.0.2.9(139), 1 packet",
+        &["log.src 203.0.113.5:3067", "log.dst 192.0.2.9:139"],
+    );
+    check(
+        &IOS,
+        "Nov 22 10:00:00 10.0.0.9 %SEC_LOGIN-SW1-4-LOGIN_FAILED: Login failed [user: root] [Source: 203.0.113.5] [localport: 22]",
+        &["log.src 203.0.113.5", "log.text 10.0.0.9"],
+    );
+    check_not(&IOS, "%wheel ALL=(ALL) ALL: x");
+    check_not(&IOS, "%MEM-USED: 5");
+}
+
+#[test]
 fn other_lines_are_not() {
     check_not(&FORMAT, "%SYS-5-CONFIG_I: Configured from console by vty0 (203.0.113.5)");
     check_not(&FORMAT, "%ASA-6: x");

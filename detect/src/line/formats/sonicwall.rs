@@ -39,6 +39,10 @@ fn read<'a>(logged: &Logged<'a>, reading: &mut Reading<'a>) -> bool {
             }
         };
         let text = endpoint(pair.value);
+        // `src=:49702:X0` has its address in `srcV6`.
+        if text.starts_with(b":") && !text.starts_with(b"::") {
+            continue;
+        }
         let known = if end == Field::SrcAfter { Field::Src } else { Field::Dst };
         // Some versions give the same address again, without its port, where nothing was translated.
         let is_same = matches!(end, Field::SrcAfter | Field::DstAfter)
@@ -102,6 +106,10 @@ mod tests {
         check_rest(
             r#"m=36 msg="TCP packet dropped" src=203.0.113.5::X1 dst=192.0.2.9:23:X1 srcMac=02:00:00:00:00:01 dstMac=02:00:00:00:00:02 proto=tcp/23 rule="5.1.2.3 (WAN->LAN)""#,
             &["log.src 203.0.113.5", "log.dst 192.0.2.9:23"],
+        );
+        check_rest(
+            "m=1233 src=:49702:X0-V5 srcV6=fe80::5 dst=:5355 dstV6=ff02::1:3 proto=udp/5355",
+            &["log.src fe80::5", "log.dst ff02::1:3"],
         );
         check_rest(
             "m=98 src=[2001:db8::5]:4000:X0 dst=[2001:db8:1::9]:443:X1 proto=tcp/https",

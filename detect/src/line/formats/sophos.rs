@@ -16,11 +16,12 @@ fn read_xg<'a>(logged: &Logged<'a>, reading: &mut Reading<'a>) -> bool {
     if memmem::find(message, b"log_component=").is_none() || memmem::find(message, b"device").is_none() {
         return false;
     }
-    let (mut date, mut time): (&[u8], &[u8]) = (b"", b"");
+    let (mut date, mut time, mut zone): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
     for pair in Pairs::of(message) {
         match pair.key {
             b"date" => date = pair.value,
             b"time" => time = pair.value,
+            b"timezone" => zone = pair.value,
             b"src_trans_ip" | b"tran_src_ip" => take_translated(reading, Field::SrcAfter, pair.value),
             b"dst_trans_ip" | b"tran_dst_ip" => take_translated(reading, Field::DstAfter, pair.value),
             b"url" | b"ftp_url" => take_url(reading, "http", b"", pair.value),
@@ -32,7 +33,7 @@ fn read_xg<'a>(logged: &Logged<'a>, reading: &mut Reading<'a>) -> bool {
         }
     }
     if reading.get(Field::Time).is_none() && !date.is_empty() && !time.is_empty() {
-        reading.take_unescaped(Field::Time, [date, time].join(&b' '), date);
+        reading.take_unescaped(Field::Time, [date, time, zone].join(&b' '), date);
     }
     true
 }
@@ -156,8 +157,14 @@ mod tests {
                 "log.hash 0123456789abcdef0123456789abcdef01234567",
             ],
         );
-        let read_at = "2026-11-22T09:00:01Z".parse().unwrap();
-        assert_eq!(view(head.as_bytes()).written_at(read_at), Some("2026-11-22T09:00:00Z".parse().unwrap()));
+        let read_at = "2026-11-22T15:00:01Z".parse().unwrap();
+        let older = r#"device="SFW" date=2026-11-22 time=10:00:00 timezone="CET" log_component="HTTP""#;
+        for line in [head, older] {
+            assert_eq!(
+                view(line.as_bytes()).written_at(read_at),
+                Some("2026-11-22T09:00:00Z".parse().unwrap())
+            );
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ mod tests {
             ],
         );
         check_rest(
-            r#"ipproto=tcp src=2001:db8::5 srcport=4000 dst=2001:db8:1::9 dstport=22 ipv=6 action=block msg="Port scan" class=protocol alarmid=5 logtype="alarm""#,
+            r#"ipproto=tcp src=2001:db8::5 srcport=4000 dst=2001:db8:1::9 dstport=22 modsrc=2001:db8::5 modsrcport=4000 origdst=2001:db8:1::9 origdstport=22 ipv=6 action=block msg="Port scan" class=protocol alarmid=5 logtype="alarm""#,
             &["log.src 2001:db8::5:4000", "log.dst 2001:db8:1::9:22"],
         );
     }

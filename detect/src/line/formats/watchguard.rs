@@ -93,7 +93,7 @@ fn field(key: &[u8]) -> Option<Field> {
         b"sender" | b"recipients" => Field::Email,
         b"src_user" | b"dst_user" | b"user" => Field::User,
         b"signature_name" | b"virus" | b"app_name" | b"cat_name" | b"file_name" | b"content_name"
-        | b"tls_version" | b"sig_vers" => Field::Nothing,
+        | b"tls_version" | b"tls_profile" | b"proxy_act" | b"rule_name" | b"sig_vers" => Field::Nothing,
         _ => return None,
     })
 }
@@ -150,7 +150,7 @@ mod tests {
             ],
         );
         check_rest(
-            r#"dns-proxy[5]: msg_id="1DFF-000F" Deny 1-Trusted 0-External udp 10.0.0.5 203.0.113.53 51000 53 msg="DNS question match" query_type="A" question="evil.example" (DNS-proxy-00)"#,
+            r#"dns-proxy[5]: msg_id="1DFF-000F" Deny 1-Trusted 0-External udp 10.0.0.5 203.0.113.53 51000 53 msg="DNS question match" query_type="A" tls_profile="TLS-Client.Standard" question="evil.example" (DNS-proxy-00)"#,
             &["log.src 10.0.0.5:51000", "log.dst 203.0.113.53:53", "log.domain evil.example"],
         );
     }
