@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "tests may")]
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -127,4 +128,50 @@ fn a_translated_conversation_is_one_hit_by_connection_tracking() -> Result<()> {
 #[test]
 fn without_the_right_to_ask_it_is_one_hit_by_sequence_numbers_and_time() -> Result<()> {
     check("vdblind", false)
+}
+
+/// The gateway's own firewall writes a line about a connection that was captured: the hit gets another witness and stays
+/// one, and its translation is what the line says.
+#[test]
+fn a_captured_conversation_and_its_log_line_are_one_hit() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let network = Network::new("vdlog")?;
+    let centre = Centre::set_up(&network.centre, &folder.path().join("centre"))?;
+    let _collector = centre.start()?;
+    centre.sign(&[INTRUDER.to_owned()], "keys", "repository")?;
+    centre.push("repository")?;
+    let sensor = Sensor::configure(&network.gateway, &folder.path().join("sensor"))?;
+    sensor.enrol(&centre, "Borgo Chiaro")?;
+    let mut agent = sensor.start()?;
+    wait_for("the bundle", 30, || Ok((sensor.status()?["bundle"]["serial"] == 1).then_some(())))
+        .with_context(|| agent.log())?;
+    let (server, public) = (at(HOST, 8080)?, at(GATEWAY, 8080)?);
+    converse(
+        (&network.host, move |ready| traffic::serve_one_http(server, ready)),
+        (&network.outside, move || traffic::get(public, "www.comune.example", "/")),
+    )?;
+    let hit = wait_for("the captured hit", 30, || Ok(centre.hits()?.into_iter().next()))
+        .with_context(|| agent.log())?;
+    let port = &hit["flow"]["src_port"];
+    let line = format!(
+        "Nov 22 10:00:00 gw kernel: FORWARDFW IN=wan0 OUT=lan0 SRC={INTRUDER} DST={HOST} LEN=60 PROTO=TCP SPT={port} DPT=8080\n"
+    );
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(sensor.town_log())?
+        .write_all(line.as_bytes())?;
+    let log = sensor.town_log().to_string_lossy().into_owned();
+    let hits = wait_for("the other witness", 30, || {
+        let hits = centre.hits()?;
+        let has_witness =
+            hits.iter().any(|hit| hit["witnesses"].as_array().is_some_and(|all| !all.is_empty()));
+        Ok(has_witness.then_some(hits))
+    })
+    .with_context(|| agent.log())?;
+    ensure!(agent.stop()? == Some(0), "{}", agent.log());
+    ensure!(hits.len() == 1 && hits[0]["hit_id"] == hit["hit_id"], "{hits:#?}");
+    ensure!(hits[0]["input"] == LAN && hits[0]["witnesses"] == json!([log]), "{hits:#?}");
+    ensure!(hits[0]["logged"]["format"] == "netfilter", "{hits:#?}");
+    Ok(())
 }
