@@ -34,6 +34,8 @@ mod opening;
 mod openvpn;
 #[cfg(test)]
 mod oracle_tests;
+#[cfg(test)]
+mod origin_tests;
 mod quic;
 mod rdp;
 mod reader;
