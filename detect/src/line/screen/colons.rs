@@ -26,8 +26,9 @@ impl Look<'_> {
         let before = before.get(self.groups_done..).unwrap_or_default();
         let (left, kinds) = bytes::run(before.iter().rev(), HEX | COLON);
         // Most are times.
-        if let Some([_, _, _, b':', _, _, end]) = after.first_chunk::<7>()
+        if let Some([_, tens, ones, b':', ten, one, end]) = after.first_chunk::<7>()
             && kinds & COLON == 0
+            && [tens, ones, ten, one].into_iter().all(u8::is_ascii_digit)
             && bytes::kind(*end) & (HEX | COLON) == 0
         {
             self.groups_done = at + 6;
