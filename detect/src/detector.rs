@@ -152,10 +152,11 @@ impl Detector {
         self.door.cooldowns.handle_timeout(at);
         let bytes = line.bytes.get(..LINE_BYTES_MAX).unwrap_or(line.bytes);
         self.counters.lines_cut += u64::from(bytes.len() < line.bytes.len());
-        if self.door.is_out_of_question(bytes) {
+        let text = line::wide::narrowed(bytes);
+        if self.door.is_out_of_question(&text) {
             return;
         }
-        let scan = line::Scan::of(bytes, &mut self.format);
+        let scan = line::Scan::of(&text, &mut self.format);
         let mut known: Known = None;
         let place = Where::Line { line: line.number, offset: line.offset, scan: &scan };
         let mut scene = Scene { at, place, known: &mut known, traffic: None };

@@ -18,6 +18,7 @@ mod pairs;
 mod reading;
 pub(crate) mod screen;
 mod view;
+pub(crate) mod wide;
 mod words;
 mod written_at;
 
@@ -147,6 +148,7 @@ impl<'a> Scan<'a> {
                 return false;
             }
             Field::Domain => domain_of(text),
+            Field::DnsName => domain_of(text).or_else(|| dns_name_of(text)),
             Field::Forwarded => return self.add_forwarded(text, at),
             Field::UserAgent => Observable::parse(protocol::Kind::UserAgent, text).ok(),
             Field::Hash => words::hash(text.as_bytes()),
@@ -434,6 +436,12 @@ impl Finding {
             _ => SeenIn::LogText,
         }
     }
+}
+
+/// A name in which any character may stand: services on the local network are called as people call them.
+fn dns_name_of(text: &str) -> Option<Observable> {
+    let domain = protocol::Domain::from_wire(text.as_bytes()).ok()?;
+    domain.as_str().contains('.').then_some(Observable::Domain(domain))
 }
 
 fn is_within(at: usize, spans: &[Range<usize>]) -> bool {

@@ -47,7 +47,8 @@ impl Domain {
     }
 
     /// Reads a name seen on the wire, where any octet may stand in a label (RFC 2181 §11): letters are
-    /// lowered, everything printable is kept. Names with spaces or control characters are refused.
+    /// lowered, everything printable is kept, the spaces in the names of services (RFC 6763 §4.1.1) too. Names with
+    /// control characters are refused.
     ///
     /// # Errors
     /// As [`Domain::parse`], without IDNA.
@@ -116,7 +117,7 @@ pub fn normalise_wire(name: &[u8], into: &mut String) -> Result<(), NotADomain> 
     }
     let name = std::str::from_utf8(name).map_err(|_| NotADomain::Characters)?;
     push_lowered(name, into);
-    check_shape(into.get(start..).unwrap_or_default(), |byte| byte.is_ascii_graphic())
+    check_shape(into.get(start..).unwrap_or_default(), |byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 /// Appends a text with its ASCII letters lowered.
@@ -212,8 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn wire_names_keep_odd_characters_but_no_spaces() {
+    fn wire_names_keep_odd_characters() {
         assert_eq!(Domain::from_wire(b"*.A/b.Example").unwrap().as_str(), "*.a/b.example");
-        assert_eq!(Domain::from_wire(b"a b.example"), Err(NotADomain::Characters));
+        assert_eq!(Domain::from_wire(b"A b.example").unwrap().as_str(), "a b.example");
+        assert_eq!(Domain::from_wire(b"a\tb.example"), Err(NotADomain::Characters));
     }
 }

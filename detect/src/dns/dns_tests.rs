@@ -39,8 +39,9 @@ fn messages_over_tcp_have_their_length_before_them() {
 }
 
 #[test]
-fn names_with_blanks_are_passed_over() {
-    check(&dns_question("a b.example"), &[], 0);
+fn names_keep_their_blanks_and_control_characters_are_passed_over() {
+    check(&dns_question("a b.example"), &["dns.query a b.example"], 0);
+    check(&dns_question("a\tb.example"), &[], 0);
     check(&dns_question("_dmarc.A.example"), &["dns.query _dmarc.a.example"], 0);
 }
 

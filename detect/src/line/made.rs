@@ -3,6 +3,7 @@
 use super::{LineView, LineViewer, Scan};
 use crate::line::formats::Hint;
 use crate::line::screen;
+use crate::line::wide::narrowed;
 use crate::matcher::Matcher;
 use crate::normal::Scratch;
 use protocol::{Indicator, LookFor, Observable, Serial};
@@ -11,6 +12,7 @@ use protocol::{Indicator, LookFor, Observable, Serial};
 /// alone is looked for.
 pub fn seen(line: &[u8]) -> Vec<String> {
     let mut seen = Vec::new();
+    let line = &*narrowed(line);
     Scan::of(line, &mut Hint::default()).sight_all(&mut |sighting| {
         let observable = Scratch::default().owned(sighting.seen).unwrap();
         assert_not_screened_away(line, &observable);

@@ -34,6 +34,8 @@ pub(crate) enum Field {
     UrlHost,
     UrlPath,
     Domain,
+    /// A name as a resolver saw it, in which any character may stand.
+    DnsName,
     UserAgent,
     Hash,
     Email,

@@ -8,6 +8,7 @@ use super::Scan;
 use super::formats::{self, Hint};
 use super::header::Logged;
 use super::reading::{Field, Reading};
+use super::wide::narrowed;
 use super::written_at::written_at;
 use crate::detector::LINE_BYTES_MAX;
 use crate::sighting::Seen;
@@ -54,8 +55,8 @@ pub struct LineSighting {
 impl LineViewer {
     /// Reads a line, of which at most [`crate::LINE_BYTES_MAX`] bytes count.
     pub fn read(&mut self, line: &[u8]) -> LineView {
-        let line = line.get(..LINE_BYTES_MAX).unwrap_or(line);
-        let scan = Scan::of(line, &mut self.hint);
+        let line = narrowed(line.get(..LINE_BYTES_MAX).unwrap_or(line));
+        let scan = Scan::of(&line, &mut self.hint);
         let mut sightings = Vec::new();
         scan.sight_all(&mut |sighting| {
             if let Seen::Normal(observable) = sighting.seen {
@@ -121,7 +122,7 @@ impl Field {
             Self::Url => "url",
             Self::UrlHost => "url_host",
             Self::UrlPath => "url_path",
-            Self::Domain => "domain",
+            Self::Domain | Self::DnsName => "domain",
             Self::UserAgent => "user_agent",
             Self::Hash => "hash",
             Self::Email => "email",

@@ -52,7 +52,8 @@ impl<'a> Event<'a> {
             (b"http", b"url") => Field::UrlPath,
             (b"http", b"http_user_agent") => Field::UserAgent,
             (b"http", b"http_refer") => Field::Url,
-            (b"tls", b"sni") | (_, b"rrname") => Field::Domain,
+            (b"tls", b"sni") => Field::Domain,
+            (_, b"rrname") => Field::DnsName,
             // The number of a certificate and the MD5 of a handshake's text are as long as the hash of a file.
             (b"tls", b"serial" | b"fingerprint") | (b"ja3" | b"ja3s", b"hash") => Field::Nothing,
             (b"fileinfo" | b"files", b"filename") => Field::Nothing,

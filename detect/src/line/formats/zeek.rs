@@ -27,7 +27,8 @@ fn read_json<'a>(logged: &Logged<'a>, reading: &mut Reading<'a>) -> bool {
 
 fn read_member<'a>(member: &Member<'a>, reading: &mut Reading<'a>) {
     let field = match member.name() {
-        b"query" | b"server_name" | b"helo" | b"domain" | b"hostname" => Field::Domain,
+        b"query" => Field::DnsName,
+        b"server_name" | b"helo" | b"domain" | b"hostname" => Field::Domain,
         b"host" => Field::UrlHost,
         b"uri" if member.text.starts_with(b"http") => Field::Url,
         b"uri" => Field::UrlPath,
@@ -119,7 +120,7 @@ fn read_connection<'a>(columns: &Columns<'a>, reading: &mut Reading<'a>) {
         for query in [9, 8] {
             let class = (at(query + 1), at(query + 2));
             if is_count(at(7)) && is_count(class.0) && (class.1 == b"-" || class.1.starts_with(b"C_")) {
-                reading.take(Field::Domain, at(query));
+                reading.take(Field::DnsName, at(query));
                 return;
             }
         }
