@@ -119,7 +119,7 @@ fn read_connection<'a>(columns: &Columns<'a>, reading: &mut Reading<'a>) {
         // Older releases have no column for the time that an answer took.
         for query in [9, 8] {
             let class = (at(query + 1), at(query + 2));
-            if is_count(at(7)) && is_count(class.0) && (class.1 == b"-" || class.1.starts_with(b"C_")) {
+            if is_count(at(7)) && is_count(class.0) && is_class(class.1) {
                 reading.take(Field::DnsName, at(query));
                 return;
             }
@@ -133,6 +133,10 @@ fn read_connection<'a>(columns: &Columns<'a>, reading: &mut Reading<'a>) {
         let has_version = matches!(at(11), b"-" | b"0.9" | b"1.0" | b"1.1" | b"2" | b"2.0" | b"3");
         reading.take(Field::UserAgent, at(if has_version { 12 } else { 11 }));
     }
+}
+
+fn is_class(text: &[u8]) -> bool {
+    text == b"-" || text.starts_with(b"C_") || text.starts_with(b"qclass-")
 }
 
 fn is_count(text: &[u8]) -> bool {
