@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::published::Published;
 use crate::sources::capture::{self, CaptureParts};
 use crate::sources::joining::{self, LogSink, TrackingStatus};
+use crate::sources::journal::{self, JournalParts};
 use crate::sources::syslog::{self, SyslogParts};
 use crate::sources::tail::{self, TailParts};
 use crate::sources::{self, Board, MatcherInForce};
@@ -114,8 +115,24 @@ impl Lines {
             let (stopper, stop) = sources::stop();
             workers.add("syslog", stopper, syslog::start(parts, stop)?);
         }
+        let (of_files, of_journal) = journal::divide(marks)?;
+        if let Some(journal) = &config.journal {
+            let parts = JournalParts {
+                config: journal.clone(),
+                state_dir: config.state_dir.clone(),
+                own_process: std::process::id(),
+                detector: detector.clone(),
+                matcher: matcher.clone(),
+                hits: hits.clone(),
+                marks: of_journal,
+                board: board.clone(),
+            };
+            let (stopper, stop) = sources::stop();
+            workers.add("journal", stopper, journal::start(parts, stop)?);
+        }
         if !config.logs.files.is_empty() {
             let logs = config.logs.clone();
+            let marks = of_files;
             let state_folder = config.state_dir.join("state");
             let parts = TailParts { config: logs, state_folder, detector, matcher, hits, marks, board };
             let (stopper, stop) = sources::stop();

@@ -8,6 +8,7 @@ mod file_position;
 mod follow;
 mod followed;
 pub mod joining;
+pub mod journal;
 mod line_reader;
 pub mod log_status;
 mod packed;

@@ -6,7 +6,7 @@ mod connection;
 mod drops;
 pub mod framing;
 mod listeners;
-mod outbox;
+pub(super) mod outbox;
 mod senders;
 mod tls;
 

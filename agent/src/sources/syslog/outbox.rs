@@ -69,6 +69,14 @@ impl Outbox {
         self.stopped.map_or(Ok(()), Err)
     }
 
+    /// Asks to be told when everything put so far is safe; gives whether the question was taken.
+    ///
+    /// # Errors
+    /// When the spool has stopped.
+    pub fn mark(&self, mark: u64) -> Result<bool, SpoolStopped> {
+        if self.waiting.is_empty() { self.hits.mark(mark) } else { Ok(false) }
+    }
+
     /// Whether connections should be read; otherwise their senders wait.
     pub fn is_open(&self) -> bool {
         self.waiting.is_empty() && self.hits.is_open()

@@ -1,0 +1,287 @@
+//! The journal worker with a real journald, in a mount namespace of its own: over restarts, rotation, a position that
+//! was not saved and a journal that was vacuumed, every message's hit is on disk once.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use detect::{DetectorConfig, Matcher};
+use protocol::message::{LossReason, Record, SourceStatus};
+use protocol::{Hit, Indicator, LookFor, Serial};
+use vedetta_agent::config::{JournalConfig, SpoolConfig};
+use vedetta_agent::published::Published;
+use vedetta_agent::sources::journal::{self, JournalParts};
+use vedetta_agent::sources::{self, Board, Stopper, joining};
+use vedetta_agent::spool::{self, SpoolControl, SpoolReader};
+use vedetta_agent::stages::Stage;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < DEADLINE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A journald that writes below a `/run` of its own.
+struct Journald {
+    child: Child,
+    written: u32,
+}
+
+impl Journald {
+    fn start() -> Self {
+        let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal /run/log/journal && \
+                      exec /lib/systemd/systemd-journald";
+        let child = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "--propagation=private", "sh", "-c", script])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("unshare and systemd-journald are needed");
+        let journald = Self { child, written: 0 };
+        wait_for("journald", || {
+            journald.path("systemd/journal/dev-log").exists()
+                && journald.path("systemd/journal/socket").exists()
+        });
+        // It has written its own first messages, which are older than what follows.
+        wait_for("its first messages", || journald.exported().contains("Journal started"));
+        journald
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root/run/{name}", self.child.id()))
+    }
+
+    fn exported(&self) -> String {
+        let mut command = Command::new("journalctl");
+        let output = command.arg("--directory").arg(self.path("log/journal")).arg("--output=cat").output();
+        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    }
+
+    /// As a program writes by syslog(3), a message for each indicator not written yet; waits until they are kept.
+    fn write(&mut self, count: u32) {
+        for _ in 0..count {
+            self.log(&format!("blocked bad{}.example", self.written));
+            self.written += 1;
+        }
+    }
+
+    fn log(&self, text: &str) {
+        let message = format!("<13>prova[7]: {text}");
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.send_to(message.as_bytes(), self.path("systemd/journal/dev-log")).unwrap();
+        wait_for("the message", || self.exported().contains(text));
+    }
+
+    /// A message of two lines, as only journald's own protocol carries it.
+    fn write_two_lines(&mut self) {
+        let text = format!("blocked bad{}.example\nblocked bad{}.example", self.written, self.written + 1);
+        self.written += 2;
+        let length = (text.len() as u64).to_le_bytes();
+        let message = [b"SYSLOG_IDENTIFIER=prova\nMESSAGE\n", &length[..], text.as_bytes(), b"\n"].concat();
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.send_to(&message, self.path("systemd/journal/socket")).unwrap();
+        wait_for("the message", || self.exported().contains(&text));
+    }
+
+    fn files(&self) -> usize {
+        let folders = fs::read_dir(self.path("log/journal")).unwrap();
+        folders.map(|folder| fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+    }
+
+    fn rotate(&self) {
+        let before = self.files();
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR2).unwrap();
+        wait_for("the rotation", || self.files() > before);
+    }
+
+    fn vacuum(&self) {
+        let folder = self.path("log/journal");
+        let vacuum =
+            Command::new("journalctl").arg("--directory").arg(folder).arg("--vacuum-files=1").output();
+        assert!(vacuum.unwrap().status.success());
+        assert_eq!(self.files(), 1);
+    }
+}
+
+impl Drop for Journald {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Gateway {
+    folder: tempfile::TempDir,
+    journald: Journald,
+}
+
+struct Running {
+    stopper: Stopper,
+    stages: [Stage; 3],
+    control: SpoolControl,
+    board: Board,
+}
+
+impl Running {
+    fn status(&self) -> SourceStatus {
+        self.board.statuses().remove(0)
+    }
+}
+
+impl Gateway {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), journald: Journald::start() }
+    }
+
+    fn start(&self) -> Running {
+        let indicators =
+            (0..200).map(|number| Indicator::plain(LookFor::guess(&format!("bad{number}.example")).unwrap()));
+        let config = SpoolConfig { bytes_max: 64 << 20 };
+        let spool = spool::start(&self.folder.path().join("spool"), &config).unwrap();
+        let board = Board::default();
+        let joining = joining::start(&DetectorConfig::default(), spool.sink, None).unwrap();
+        let (_, marks) = journal::divide(spool.marks).unwrap();
+        let folder = Some(self.journald.path("log/journal"));
+        let parts = JournalParts {
+            config: JournalConfig { units: Vec::new(), folder },
+            state_dir: self.folder.path().to_owned(),
+            own_process: 0,
+            detector: DetectorConfig::default(),
+            matcher: Published::new(Matcher::build(Serial(1), indicators).unwrap()),
+            hits: joining.logged,
+            marks,
+            board: board.clone(),
+        };
+        let (stopper, stop) = sources::stop();
+        let journal = journal::start(parts, stop).unwrap();
+        wait_for("the position", || self.position().exists());
+        Running { stopper, stages: [journal, joining.stage, spool.thread], control: spool.control, board }
+    }
+
+    fn position(&self) -> PathBuf {
+        self.folder.path().join("journal-position")
+    }
+
+    fn records(&self, control: &SpoolControl) -> Vec<Record> {
+        let safe = *control.safe.borrow();
+        let mut reader = SpoolReader::new(&self.folder.path().join("spool"));
+        let mut records = Vec::new();
+        let mut from = safe.stored() + 1;
+        while let Some(batch) = reader.read(&safe, from, 100).unwrap() {
+            from = batch.first + batch.records.len() as u64;
+            records.extend(batch.records);
+        }
+        records
+    }
+
+    fn hits(&self, control: &SpoolControl) -> Vec<Hit> {
+        let hits = self.records(control).into_iter().filter_map(|record| match record {
+            Record::Hit(hit) => Some(*hit),
+            _ => None,
+        });
+        hits.collect()
+    }
+
+    /// Waits until a hit of every message is safe and stops; gives all hits.
+    fn stop(&self, running: Running) -> Vec<Hit> {
+        wait_for("all messages", || {
+            let values: BTreeSet<String> =
+                self.hits(&running.control).iter().map(|hit| hit.observable.to_string()).collect();
+            values.len() == self.journald.written as usize
+        });
+        assert_eq!(running.status().trouble, "");
+        let Running { stopper, stages, control, .. } = running;
+        drop(stopper);
+        stages.into_iter().for_each(|stage| stage.join().unwrap().unwrap());
+        self.hits(&control)
+    }
+}
+
+fn identities(hits: &[Hit]) -> BTreeSet<String> {
+    hits.iter().map(|hit| hit.hit_id.to_string()).collect()
+}
+
+#[test]
+fn messages_are_read_once_over_restarts_and_rotation() {
+    let mut gateway = Gateway::new();
+    gateway.journald.log("old bad199.example");
+    let running = gateway.start();
+    gateway.journald.write(3);
+    gateway.journald.write_two_lines();
+    gateway.journald.rotate();
+    gateway.journald.write(3);
+    gateway.stop(running);
+    gateway.journald.write(2);
+    gateway.journald.rotate();
+    gateway.journald.write(2);
+    let running = gateway.start();
+    gateway.journald.write(1);
+    wait_for("its hit", || gateway.hits(&running.control).len() == 13);
+    let losses = gateway.records(&running.control).len() - 13;
+    let hits = gateway.stop(running);
+    assert_eq!((hits.len(), identities(&hits).len(), losses), (13, 13, 0), "lost, doubled or told as a gap");
+    assert!(hits.iter().all(|hit| hit.observable.to_string() != "bad199.example"), "an old message was read");
+    assert!(hits.iter().all(|hit| hit.input == "journal" && hit.evidence.starts_with("prova")), "{hits:#?}");
+}
+
+/// As after a crash before the position was saved.
+#[test]
+fn what_is_read_again_has_the_same_identity() {
+    let mut gateway = Gateway::new();
+    let running = gateway.start();
+    gateway.journald.write(2);
+    gateway.stop(running);
+    let position = fs::read(gateway.position()).unwrap();
+    let running = gateway.start();
+    gateway.journald.write(2);
+    gateway.journald.write_two_lines();
+    let before = gateway.stop(running);
+    fs::write(gateway.position(), position).unwrap();
+    let running = gateway.start();
+    gateway.journald.write(1);
+    wait_for("all again", || gateway.hits(&running.control).len() >= before.len() + 5);
+    let after = gateway.stop(running);
+    assert_eq!((identities(&before).len(), identities(&after).len()), (6, 7));
+}
+
+#[test]
+fn messages_that_were_vacuumed_away_are_told() {
+    let mut gateway = Gateway::new();
+    let running = gateway.start();
+    gateway.journald.write(2);
+    gateway.stop(running);
+    gateway.journald.log("nothing of interest that goes");
+    gateway.journald.rotate();
+    gateway.journald.write(2);
+    gateway.journald.rotate();
+    gateway.journald.vacuum();
+    gateway.journald.written = 2;
+    gateway.journald.write(2);
+    let running = gateway.start();
+    wait_for("the gap", || {
+        let is_gap = |record: &Record| matches!(record, Record::Loss(loss) if loss.reason == LossReason::LogTruncated && loss.count == 1);
+        gateway.records(&running.control).iter().filter(|record| is_gap(record)).count() == 1
+    });
+    assert_eq!(running.status().dropped, 1);
+    assert_eq!(gateway.stop(running).len(), 4, "the first message after a gap was passed over");
+}
+
+#[test]
+fn the_position_moves_on_when_nothing_matches() {
+    let gateway = Gateway::new();
+    let running = gateway.start();
+    let before = fs::read(gateway.position()).unwrap();
+    gateway.journald.log("an ordinary day");
+    wait_for("the position", || fs::read(gateway.position()).unwrap() != before);
+    assert_eq!(running.status().hits, 0);
+    gateway.stop(running);
+}
