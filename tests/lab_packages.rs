@@ -12,6 +12,10 @@ use vedetta_tests::netlab::wait_for;
 
 const NAME: &str = "pacchetto.cattivo.example";
 const ADDRESS: &str = "203.0.113.99";
+/// In a message to the journal.
+const IN_THE_JOURNAL: &str = "203.0.113.98";
+/// In a datagram of syslog.
+const SENT: &str = "203.0.113.97";
 
 /// `VEDETTA_DEB_DIR`, or where `cargo deb` leaves the packages.
 fn packages() -> anyhow::Result<Vec<PathBuf>> {
@@ -66,7 +70,7 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
         shell("journalctl --no-pager -u vedetta-agent -u vedetta-collector").unwrap_or_default()
     })?;
 
-    // A real packet on the captured interface, and a line in the followed log.
+    // A real packet on the captured interface, a line in the followed log, a message to the journal, one by syslog.
     shell(&format!(
         "printf '{}' >/dev/udp/127.0.0.1/53",
         escaped(&vedetta_tests::netlab::traffic::question(NAME))
@@ -74,24 +78,28 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
     shell(&format!(
         "echo 'sshd[7]: Failed password for root from {ADDRESS} port 9 ssh2' >>/var/log/auth.log"
     ))?;
-    let hits = wait_for("both hits", 60, || {
+    shell(&format!(
+        "logger --tag sshd --id=7 'Failed password for root from {IN_THE_JOURNAL} port 9 ssh2' \
+         && logger --server 127.0.0.1 --udp --port 514 'connection from {SENT} refused'"
+    ))?;
+    let hits = wait_for("all four hits", 60, || {
         let printed = shell("runuser -u vedetta-collector -- vedetta-collector hits --json")?;
         let hits: Vec<Value> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        Ok((hits.len() >= 2).then_some(hits))
+        Ok((hits.len() >= 4).then_some(hits))
     })
     .with_context(|| {
         shell("journalctl --no-pager -u vedetta-agent -u vedetta-collector").unwrap_or_default()
     })?;
     let mut values: Vec<&str> = hits.iter().filter_map(|hit| hit["value"].as_str()).collect();
     values.sort_unstable();
-    assert_eq!(values, [ADDRESS, NAME]);
+    assert_eq!(values, [SENT, IN_THE_JOURNAL, ADDRESS, NAME]);
 
     let owner = shell("stat -c %U:%a /var/lib/vedetta-agent/identity/key.pem")?;
     assert_eq!(owner.trim(), "vedetta-agent:600", "the key is the sensor's alone");
     let capabilities = shell("grep CapEff /proc/$(systemctl show -P MainPID vedetta-agent)/status")?;
     assert!(
-        capabilities.trim().ends_with("0000000000003000"),
-        "CAP_NET_RAW, CAP_NET_ADMIN and no more: {capabilities}"
+        capabilities.trim().ends_with("0000000000003400"),
+        "CAP_NET_RAW, CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and no more: {capabilities}"
     );
 
     shell("systemctl restart vedetta-agent vedetta-collector")?;
@@ -118,7 +126,7 @@ fn set_up_centre(shell: &Shell<'_>) -> anyhow::Result<()> {
         "cd /srv && vedetta-cosc request --name cosc-esempio --out desk && cp desk/desk.req.pem /tmp/ && chmod 644 /tmp/desk.req.pem",
     )?;
     shell(&format!("{collector} admit-desk /tmp/desk.req.pem --name cosc-esempio >/srv/desk/chain.pem"))?;
-    shell(&format!("printf '%s\\n' {NAME} {ADDRESS} >/srv/values.txt"))?;
+    shell(&format!("printf '%s\\n' {NAME} {ADDRESS} {IN_THE_JOURNAL} {SENT} >/srv/values.txt"))?;
     shell(
         "cd /srv && vedetta-cosc bundle --issuer cosc-esempio --serial 1 --out b.zst values.txt \
          && vedetta-cosc sign --keys keys --repository repository b.zst \
@@ -133,7 +141,8 @@ fn enrol_sensor(shell: &Shell<'_>) -> anyhow::Result<()> {
         "touch /var/log/auth.log /var/log/syslog && chgrp adm /var/log/auth.log /var/log/syslog && chmod 640 /var/log/auth.log /var/log/syslog",
     )?;
     shell(
-        "sed -i 's/^interfaces = .*/interfaces = [\"lo\"]/; s/^home_networks = .*/home_networks = [\"127.0.0.0\\/8\"]/' \
+        "sed -i 's/^interfaces = .*/interfaces = [\"lo\"]/; s/^home_networks = .*/home_networks = [\"127.0.0.0\\/8\"]/; \
+         s/^# enabled = .*/enabled = true/; s/^# listen_udp = /listen_udp = /' \
          /etc/vedetta/agent.toml && vedetta-agent check-config",
     )?;
     let code = shell(

@@ -44,7 +44,7 @@ impl Journald {
             .args(["--user", "--map-root-user", "--mount", "--propagation=private", "sh", "-c", script])
             .stdin(Stdio::null())
             .spawn()
-            .expect("unshare and systemd-journald are needed");
+            .unwrap_or_else(|error| panic!("unshare (util-linux): {error}"));
         let journald = Self { child, written: 0 };
         wait_for("journald", || {
             journald.path("systemd/journal/dev-log").exists()
