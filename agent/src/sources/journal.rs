@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use detect::{Detector, DetectorConfig, Line, Matcher};
+use protocol::Timestamp;
 use protocol::message::{Loss, LossReason, Record};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
@@ -429,8 +430,10 @@ impl Reader {
     fn report_gap(&mut self) {
         warn!("the journal does not hold any more what was read last; messages after it may be lost");
         self.meter.count_dropped(1);
-        let at = clock::now();
-        let loss = Loss { count: 1, reason: LossReason::LogTruncated, first_at: at, last_at: at };
+        let last_at = clock::now();
+        let read_at = i64::try_from(self.position.realtime).unwrap_or(i64::MAX);
+        let first_at = Timestamp::from_micros(read_at).min(last_at);
+        let loss = Loss { count: 1, reason: LossReason::LogTruncated, first_at, last_at, gap: None };
         self.outbox.put(Record::Loss(loss));
     }
 }
