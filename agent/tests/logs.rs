@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ struct Gateway {
     written: u64,
     /// The state was, so that its loss is to be told.
     damaged: bool,
+    spool_bytes_max: u64,
+    detector: DetectorConfig,
 }
 
 struct Running {
@@ -52,7 +54,14 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let files = vec![folder.path().join(pattern)];
         fs::create_dir(folder.path().join("agent")).unwrap();
-        Self { folder, files, written: 0, damaged: false }
+        Self {
+            folder,
+            files,
+            written: 0,
+            damaged: false,
+            spool_bytes_max: 64 << 20,
+            detector: DetectorConfig::default(),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -62,7 +71,8 @@ impl Gateway {
     fn start(&self) -> Running {
         let indicators =
             (0..200).map(|number| Indicator::plain(LookFor::guess(&format!("bad{number}.example")).unwrap()));
-        let spool = spool::start(&self.path("agent/spool"), &SpoolConfig { bytes_max: 64 << 20 }).unwrap();
+        let spool = spool::start(&self.path("agent/spool"), &SpoolConfig { bytes_max: self.spool_bytes_max })
+            .unwrap();
         let board = Board::default();
         let joining = joining::start(&DetectorConfig::default(), spool.sink, None).unwrap();
         let parts = TailParts {
@@ -72,7 +82,7 @@ impl Gateway {
                 partial_line: Duration::from_secs(10),
             },
             state_folder: self.path("agent/state"),
-            detector: DetectorConfig::default(),
+            detector: self.detector.clone(),
             matcher: Published::new(Matcher::build(Serial(1), indicators).unwrap()),
             hits: joining.logged,
             marks: spool.marks,
@@ -192,4 +202,70 @@ fn a_pattern_takes_up_new_files_and_not_rotated_ones_again() {
     let running = gateway.start();
     let hits = gateway.stop(running);
     assert_eq!((hits.len(), identities(&hits).len()), (20, 20), "a rotated file was read twice");
+}
+
+#[test]
+fn positions_advance_although_nothing_matches() {
+    let gateway = Gateway::new("syslog");
+    let running = gateway.start();
+    let lines = |running: &Running| running.board.statuses().iter().map(|status| status.read).sum::<u64>();
+    fs::write(gateway.path("syslog"), "nothing to be found\n".repeat(5000)).unwrap();
+    wait_for("the lines", || lines(&running) == 5000);
+    gateway.stop(running);
+    let mut file = OpenOptions::new().append(true).open(gateway.path("syslog")).unwrap();
+    file.write_all(b"one line more\n").unwrap();
+    let running = gateway.start();
+    wait_for("the new line", || lines(&running) > 0);
+    assert_eq!(lines(&running), 1, "old lines were read again");
+    gateway.stop(running);
+}
+
+#[test]
+fn while_the_spool_is_full_lines_wait_in_their_file_and_that_is_told() {
+    let mut gateway = Gateway::new("syslog");
+    gateway.spool_bytes_max = 64 << 10;
+    gateway.detector.cooldown_seconds = 0;
+    let running = gateway.start();
+    let mut file = File::create(gateway.path("syslog")).unwrap();
+    let full = |status: &SourceStatus| status.trouble.contains("the spool is full");
+    wait_for("the spool to be full", || {
+        for _ in 0..100 {
+            writeln!(file, "blocked bad1.example").unwrap();
+        }
+        running.board.statuses().iter().any(full)
+    });
+    let waiting = running.board.logs()[0].lag_bytes;
+    let written = fs::metadata(gateway.path("syslog")).unwrap().len();
+    assert!(waiting > 0 && waiting < written, "{waiting} of {written} bytes wait");
+    assert_eq!(running.control.lost(), 0, "hits of lines were dropped");
+    drop(running.stopper);
+    running.logs.join().unwrap().unwrap();
+}
+
+#[test]
+fn more_files_than_are_followed_are_an_alarm() {
+    let gateway = Gateway::new("*.log");
+    for number in 0..1030 {
+        fs::write(gateway.path(&format!("{number}.log")), "").unwrap();
+    }
+    let running = gateway.start();
+    let told = |status: &SourceStatus| status.trouble.starts_with("6 files are NOT read");
+    wait_for("the alarm", || running.board.statuses().iter().any(told));
+    assert_eq!(running.board.logs().len() + 6, 1030);
+    drop(running.stopper);
+    running.logs.join().unwrap().unwrap();
+}
+
+#[test]
+fn an_input_has_a_name_even_where_its_file_has_none() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut gateway = Gateway::new("citt?.log");
+    let name = std::ffi::OsStr::from_bytes(b"citt\xe0.log").to_owned();
+    fs::write(gateway.folder.path().join(&name), "").unwrap();
+    let running = gateway.start();
+    let mut file = OpenOptions::new().append(true).open(gateway.folder.path().join(&name)).unwrap();
+    writeln!(file, "blocked bad0.example").unwrap();
+    gateway.written = 1;
+    let hits = gateway.stop(running);
+    assert!(hits[0].input.ends_with(r"/citt\xe0.log"), "{}", hits[0].input);
 }

@@ -156,7 +156,8 @@ impl FilePosition {
     /// # Errors
     /// When the content cannot be read.
     pub fn prove(&self, content: &mut Content) -> io::Result<Proof> {
-        if self.is_blank() {
+        // No file is so long.
+        if self.is_blank() || i64::try_from(self.offset).is_err() {
             return Ok(Proof::Other);
         }
         let mut buffer = [0; HEAD_BYTES];

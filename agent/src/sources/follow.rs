@@ -227,19 +227,18 @@ impl Follower {
         if position.is_blank() {
             return Ok((LineReader::from_start_as(content, position)?, true));
         }
-        let proof = position.prove(&mut content)?;
-        let mut reader = LineReader::resume(content, position)?;
-        if proof != Proof::Same {
-            // Where the file system tells no birth an inode comes again.
-            let shorter = reader.lag_bytes() == 0;
-            self.count_reset(match (id.born, shorter) {
-                (None, _) => Reset::Reborn,
-                (_, true) => Reset::Shorter,
-                (_, false) => Reset::Content,
-            });
-            reader.begin_again();
+        if position.prove(&mut content)? == Proof::Same {
+            return Ok((LineReader::resume(content, position)?, true));
         }
-        Ok((reader, proof == Proof::Same))
+        let mut reader = LineReader::from_start_as(content, position)?;
+        // Where the file system tells no birth an inode comes again.
+        self.count_reset(match id.born {
+            None => Reset::Reborn,
+            Some(_) if reader.lag_bytes() < position.offset => Reset::Shorter,
+            Some(_) => Reset::Content,
+        });
+        reader.begin_again();
+        Ok((reader, false))
     }
 
     /// Opens what a search finds, and says what it does not find. `cut` is for a file that was truncated: how much of

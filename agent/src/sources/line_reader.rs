@@ -79,6 +79,7 @@ pub struct Counts {
 pub struct LineReader {
     content: Content,
     position: FilePosition,
+    identity: u64,
     /// Bytes of an endless line, all given out or beyond what is looked at, in which there is no end.
     searched: u64,
     /// The bytes before that, at most 64.
@@ -141,6 +142,7 @@ impl LineReader {
         Self {
             content,
             position,
+            identity: identity_of(&position),
             searched: 0,
             before,
             unfinished: 0,
@@ -188,8 +190,9 @@ impl LineReader {
 
     /// Begins anew with what a truncated file holds.
     pub fn begin_again(&mut self) {
-        let truncations = self.position.truncations + 1;
+        let truncations = self.position.truncations.saturating_add(1);
         self.position = FilePosition { truncations, ..FilePosition::new(self.position.id) };
+        self.identity = identity_of(&self.position);
         self.before.clear();
         (self.searched, self.unfinished, self.bytes_seen) = (0, 0, 0);
         (self.looked, self.wide, self.grown_at) = (None, None, Instant::now());
@@ -304,7 +307,7 @@ impl LineReader {
     }
 
     fn count_line(&mut self, length: u64) {
-        self.position.lines += 1;
+        self.position.lines = self.position.lines.saturating_add(1);
         self.counts.lines += 1;
         let excess = length.saturating_sub(LINE_BYTES_MAX as u64);
         self.counts.cut += u64::from(excess > 0);
@@ -327,7 +330,7 @@ impl LineReader {
             bytes = marks.iter().find_map(|mark| bytes.strip_prefix(*mark)).unwrap_or(bytes);
         }
         let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        let number = self.position.lines + 1;
+        let number = self.position.lines.saturating_add(1);
         Ok(hand_on(WholeLine { number, place: self.place(), bytes }))
     }
 
@@ -380,14 +383,17 @@ impl LineReader {
 
     /// What identifies the line within its path.
     fn place(&self) -> u64 {
-        let id = self.position.id;
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&id.inode.to_be_bytes());
-        crc.update(&id.born.unwrap_or_default().to_be_bytes());
-        crc.update(&self.position.truncations.to_be_bytes());
-        let identity = u64::from(crc.finalize()) & ((1 << IDENTITY_BITS) - 1);
-        (identity << OFFSET_BITS) | (self.position.offset & ((1 << OFFSET_BITS) - 1))
+        self.identity | (self.position.offset & ((1 << OFFSET_BITS) - 1))
     }
+}
+
+/// What every place in the same content of the same file begins with.
+fn identity_of(position: &FilePosition) -> u64 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&position.id.inode.to_be_bytes());
+    crc.update(&position.id.born.unwrap_or_default().to_be_bytes());
+    crc.update(&position.truncations.to_be_bytes());
+    (u64::from(crc.finalize()) & ((1 << IDENTITY_BITS) - 1)) << OFFSET_BITS
 }
 
 fn zeros(bytes: &[u8]) -> usize {

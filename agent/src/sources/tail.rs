@@ -293,6 +293,8 @@ impl Worker {
             report(&meter, &error.to_string());
         }
         info!(path = %name, "following");
+        let log = LogStatus { name: name.clone(), ..LogStatus::default() };
+        meter.set_log(log.clone());
         let detector = Detector::new(&self.parts.detector, &name, self.matcher.clone());
         let marked = follower.position();
         self.followed.push(Followed {
@@ -300,7 +302,7 @@ impl Worker {
             detector,
             told: Told::default(),
             meter,
-            log: LogStatus { name, ..LogStatus::default() },
+            log,
             name: path_name(path),
             safe: marked.clone(),
             marked,

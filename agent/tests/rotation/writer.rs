@@ -159,6 +159,9 @@ impl Writer {
     }
 
     fn write(&mut self, lines: u64) {
+        if lines == 0 {
+            return;
+        }
         let mut bytes = Vec::new();
         let generation = self.generations.last_mut().unwrap();
         for _ in 0..lines {
