@@ -177,6 +177,8 @@ impl Follower {
             known.push(reader.position());
             self.current = Some(reader);
         }
+        let closed = known.len() - usize::from(self.current.is_some());
+        self.closed = known.iter().take(closed).copied().collect();
         let moved = newest.is_some_and(|newest| sought.iter().any(|sought| sought.is_of(newest)));
         let homes = self.homes(&saved.target);
         let search = Search { homes: &homes, known: &known, sought: &sought, current: id, unseen: moved };
@@ -186,8 +188,6 @@ impl Follower {
                 saved.files.iter().filter(|file| !file.is_of(&position)).copied().collect();
             self.find_earlier(&position, &known, &homes, id)?;
         }
-        known.truncate(known.len() - usize::from(self.current.is_some()));
-        self.closed = known;
         Ok(())
     }
 
@@ -263,6 +263,8 @@ impl Follower {
                 from: missing.offset,
                 seen: seen.max(missing.offset),
             });
+            // A copy that ends before what was read is still a copy of it.
+            self.remember(FilePosition { open: false, ..missing });
         }
         self.found.unreadable.append(&mut taken.unreadable);
         Ok(())

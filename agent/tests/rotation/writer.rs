@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Rotated files that are kept, as by `rotate 9`.
-const KEPT: u64 = 9;
+/// Rotated files that are kept: longer than the agent waits for writers that have not noticed.
+const KEPT: u64 = 60;
 /// Lines that carry an address which is looked for; the others are only there to be read.
 const ONE_IN: u64 = 10;
 const LINES_AT_ONCE: u64 = 15;
