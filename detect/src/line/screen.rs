@@ -105,26 +105,26 @@ struct Look<'a> {
 impl Look<'_> {
     /// Goes from dot to colon to dot: every value apart from hashes and user agents has one.
     fn marks(&mut self) -> bool {
-        let (words, rest) = self.line.as_chunks::<8>();
-        let mut all = 0;
-        for (start, word) in (0..).step_by(8).zip(words) {
-            let word = u64::from_le_bytes(*word);
-            all |= word;
-            let mut marks = bytes::equal(word, b'.') | bytes::equal(word, b':');
+        let (blocks, rest) = self.line.as_chunks::<{ bytes::BLOCK }>();
+        let (mut all, mut start) = (0, 0);
+        for block in blocks {
+            let (mut marks, high) = bytes::marks(block);
+            all |= high;
             while marks != 0 {
-                let at = start + (marks.trailing_zeros() as usize >> 3);
+                let at = start + marks.trailing_zeros() as usize;
                 marks &= marks - 1;
                 if self.mark(at) {
                     return true;
                 }
             }
+            start += bytes::BLOCK;
         }
-        for at in self.line.len() - rest.len()..self.line.len() {
-            if self.mark(at) {
+        for (at, byte) in (start..).zip(rest) {
+            if matches!(byte, b'.' | b':') && self.mark(at) {
                 return true;
             }
         }
-        let is_ascii = all & bytes::HIGH_BITS == 0 && rest.is_ascii();
+        let is_ascii = all == 0 && rest.is_ascii();
         !is_ascii && self.foreign()
     }
 

@@ -34,21 +34,28 @@ impl Look<'_> {
             self.groups_done = at + 6;
             return false;
         }
-        let (right, kinds) = bytes::run(after.iter(), HEX | COLON | DOT);
+        let (mut right, mut colons, mut shortened, mut dots, mut last) = (0, 0, false, false, 0);
+        for byte in after {
+            let kind = bytes::kind(*byte) & (HEX | COLON | DOT);
+            if kind == 0 {
+                break;
+            }
+            right += 1;
+            colons += u32::from(kind >> 7);
+            dots |= kind == DOT;
+            shortened |= kind & last == COLON;
+            last = kind;
+        }
         let (start, end) = (at - left, at + right);
         self.groups_done = end;
         if !self.looks.addresses || end - start < 3 {
             return false;
         }
         let Some(run) = self.line.get(start..end) else { return false };
-        let (mut colons, mut shortened, mut last) = (0, false, 0);
-        for byte in run {
-            let is_colon = *byte == b':';
-            colons += u32::from(is_colon);
-            shortened |= is_colon && last == b':';
-            last = *byte;
-        }
-        let enough = shortened || colons >= 7 || (colons == 6 && kinds & DOT != 0);
+        // Colons before this one are those at the beginning of a text.
+        shortened |= kinds & COLON != 0 && run.windows(2).any(|two| two == b"::");
+        colons += if kinds & COLON == 0 { 0 } else { u32::try_from(left).unwrap_or(u32::MAX) };
+        let enough = shortened || colons >= 7 || (colons == 6 && dots);
         enough && self.address_of_groups(run, start)
     }
 

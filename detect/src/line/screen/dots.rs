@@ -33,7 +33,7 @@ impl Look<'_> {
             return true;
         }
         if kinds & (LETTER | DASH | FOREIGN) == 0 {
-            self.note_host_of_digits(before, start..end);
+            self.note_host_of_digits(before, start..end, run);
             return self.digits(run) || (before == b'(' && self.is_audit_record(start));
         }
         // A letter of an international name may follow that is written as an escape sequence.
@@ -42,6 +42,14 @@ impl Look<'_> {
         }
         if before != b'/' && before != b'@' {
             self.note_host(start..end);
+        }
+        // Most names are written plainly.
+        let is_plain = kinds & (UPPER | DASH | FOREIGN) == 0
+            && run.len() <= NAME_BYTES_MAX
+            && run.first().is_some_and(|byte| *byte != b'.')
+            && run.last().is_some_and(u8::is_ascii_lowercase);
+        if is_plain {
+            return self.looks.names && self.layers.may_hold_name(run);
         }
         // What is no ASCII has its turn after the marks.
         kinds & FOREIGN == 0 && self.text(run, kinds)
@@ -120,26 +128,28 @@ impl Look<'_> {
         self.layers.may_hold_name(&self.room.lowered)
     }
 
-    /// Digits and dots: every four numbers in a row that can be an address.
+    /// Digits and dots: every four numbers in a row that can be an address; between two dots may stand nothing.
+    #[inline]
     fn digits(&self, run: &[u8]) -> bool {
         if !self.looks.addresses {
             return false;
         }
-        let (mut address, mut numbers, mut number, mut digits) = (0_u32, 0_u32, 0_u32, 0_u32);
-        for byte in run.iter().chain(b".") {
-            if *byte != b'.' {
-                number = number.wrapping_mul(10).wrapping_add(u32::from(byte & 0xf));
-                digits += 1;
+        let (mut address, mut numbers, mut number) = (0_u32, 0_u32, 0_u32);
+        for byte in run {
+            let digit = u32::from(byte.wrapping_sub(b'0'));
+            if digit <= 9 {
+                number = number.wrapping_mul(10).wrapping_add(digit);
                 continue;
             }
-            numbers = if (1..=3).contains(&digits) && number <= 255 { numbers + 1 } else { 0 };
+            numbers = if number <= 255 { numbers + 1 } else { 0 };
             address = address << 8 | (number & 0xff);
+            number = 0;
             if numbers >= 4 && self.asks_address(Ipv4Addr::from_bits(address).into()) {
                 return true;
             }
-            (number, digits) = (0, 0);
         }
-        false
+        let last = address << 8 | (number & 0xff);
+        number <= 255 && numbers >= 3 && self.asks_address(Ipv4Addr::from_bits(last).into())
     }
 
     /// Texts that are no ASCII: international names, whose dots may be others (UTS #46), and what stands beside

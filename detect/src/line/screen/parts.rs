@@ -25,9 +25,12 @@ impl Look<'_> {
 
     /// Most addresses are none: the host of a URL has a field of its own.
     #[inline]
-    pub(super) fn note_host_of_digits(&mut self, before: u8, span: Range<usize>) {
+    pub(super) fn note_host_of_digits(&mut self, before: u8, span: Range<usize>, run: &[u8]) {
         let has_path = || self.line.get(span.end..).is_some_and(|after| after.starts_with(b":/"));
-        if matches!(before, b'"' | b'\t' | b'{' | b'=' | b']') || has_path() {
+        if (matches!(before, b'"' | b'\t' | b'{' | b'=' | b']') || has_path())
+            && run.len() >= 7
+            && run.iter().filter(|byte| **byte == b'.').count() >= 3
+        {
             self.note_host(span);
         }
     }
@@ -51,7 +54,10 @@ impl Look<'_> {
             Some((b':', digits)) => 1 + bytes::run(digits.iter(), DIGIT).0,
             _ => 0,
         };
-        rest.get(length + port) == Some(&b'/') && self.url_of_parts(b"", path_of(rest))
+        // What follows an address may be a port or the length of a prefix.
+        let is_number = rest.get(length + port + 1).is_none_or(u8::is_ascii_digit)
+            && rest.get(length - 1).is_some_and(u8::is_ascii_digit);
+        rest.get(length + port) == Some(&b'/') && !is_number && self.url_of_parts(b"", path_of(rest))
     }
 
     fn paths_beside(&mut self, hosts: &[Range<usize>]) -> bool {
