@@ -71,8 +71,16 @@ impl Screen {
         let Some(layers) = matcher.layers() else { return false };
         let looks = matcher.looks();
         self.room.hosts.clear();
-        let mut look =
-            Look { line, layers, looks, room: &mut self.room, names_done: 0, groups_done: 0, urls_seen: 0 };
+        let mut look = Look {
+            line,
+            layers,
+            looks,
+            room: &mut self.room,
+            names_done: 0,
+            groups_done: 0,
+            urls_seen: 0,
+            audit_seen: false,
+        };
         look.marks()
             || (looks.names && look.has_escaped_dots())
             || (looks.urls && look.urls_of_parts())
@@ -100,6 +108,8 @@ struct Look<'a> {
     /// Up to here groups with colons are done with.
     groups_done: usize,
     urls_seen: usize,
+    /// Whether it was asked what an audit record holds.
+    audit_seen: bool,
 }
 
 impl Look<'_> {
@@ -151,8 +161,16 @@ impl Look<'_> {
     fn hashes(&self) -> bool {
         let mut done = 0;
         for at in (31..self.line.len()).step_by(32) {
-            let is_digit = self.line.get(at).is_some_and(|byte| bytes::kind(*byte) & bytes::HEX != 0);
-            if at < done || !is_digit {
+            let is_digit = |at: Option<usize>| {
+                let byte = at.and_then(|at| self.line.get(at));
+                byte.is_some_and(|byte| bytes::kind(*byte) & bytes::HEX != 0)
+            };
+            if at < done || !is_digit(Some(at)) {
+                continue;
+            }
+            // It goes on for half of its length to one side at least.
+            let goes_left = is_digit(at.checked_sub(8)) && is_digit(at.checked_sub(15));
+            if !goes_left && !(is_digit(Some(at + 8)) && is_digit(Some(at + 15))) {
                 continue;
             }
             let (before, after) = self.line.split_at_checked(at).unwrap_or_default();

@@ -62,10 +62,15 @@ impl Look<'_> {
     }
 
     /// Audit records write addresses and command lines in hexadecimal digits; `start` is where the time stands.
-    fn is_audit_record(&self, start: usize) -> bool {
+    fn is_audit_record(&mut self, start: usize) -> bool {
         let (before, after) = self.line.split_at_checked(start).unwrap_or_default();
         let has = |key: &[u8]| memchr::memmem::find(after, key).is_some();
-        before.ends_with(b"audit(") && (has(b"saddr=") || has(b"proctitle="))
+        // Once: what stands behind the first such time stands behind no later one.
+        if self.audit_seen || !before.ends_with(b"audit(") {
+            return false;
+        }
+        self.audit_seen = true;
+        has(b"saddr=") || has(b"proctitle=")
     }
 
     /// Whether an escape sequence stands for a dot of another alphabet, which makes names too.
