@@ -209,6 +209,12 @@ mod tests {
             "udp\t77\tevil.zip\t1\tC_INTERNET\t1\tA\t-\t-\tF\tF\tT\tT\t0\t-\t-\tF",
             &["log.domain evil.zip"],
         );
+        for name in ["printer of anna (2f)._ipp._tcp.local", "sala \\xe8._ipp._tcp.local"] {
+            check_columns(
+                &format!("udp\t0\t-\t{name}\t32769\tqclass-32769\t16\tTXT\t-\t-\tF\tT\tF\tF\t0\t-\t-\tF"),
+                &[&format!("log.domain {name}")],
+            );
+        }
         check_columns(
             "TLSv13\tTLS_AES_128_GCM_SHA256\tx25519\tevil.zip\tT\t-\t-\tT",
             &["log.domain evil.zip"],

@@ -36,6 +36,10 @@ impl Look<'_> {
             self.note_host_of_digits(before, start..end, run);
             return self.digits(run) || (before == b'(' && self.is_audit_record(start));
         }
+        // Services on the local network have names with blanks, which begin nobody knows where.
+        if kinds & DASH != 0 && (has(run, b"._tcp.") || has(run, b"._udp.")) {
+            return true;
+        }
         // A letter of an international name may follow that is written as an escape sequence.
         if line.get(end) == Some(&b'\\') && is_foreign_escape(line, end) {
             return true;
@@ -225,6 +229,10 @@ fn glue(mark: u8, run: &[u8]) -> usize {
         (b'%', _) => 2,
         _ => 1 + run.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count(),
     }
+}
+
+fn has(run: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(run, part).is_some()
 }
 
 /// The code of `u00e0`.
