@@ -16,7 +16,9 @@ use super::rotation::{Beside, beside};
 /// Files of one path that are read at once; of more, the oldest are reported as a gap.
 const READERS_MAX: usize = 256;
 /// How often a folder that changes meanwhile is listed anew.
-const LISTINGS_MAX: usize = 5;
+const LISTINGS_MAX: usize = 20;
+/// Rotation is over soon.
+const LISTING_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// What is looked for.
 pub struct Search<'a> {
@@ -59,7 +61,10 @@ pub fn take_up(search: &Search<'_>) -> io::Result<TakenUp> {
     let mut listing = 1;
     loop {
         match search.once() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && listing < LISTINGS_MAX => listing += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && listing < LISTINGS_MAX => {
+                listing += 1;
+                std::thread::sleep(LISTING_AGAIN_AFTER);
+            }
             taken => return taken,
         }
     }
@@ -71,6 +76,10 @@ impl Search<'_> {
         let ids = self.known.iter().chain(self.sought).map(|position| position.id);
         let wanted: Vec<FileId> = ids.filter(|id| !is_current(id)).collect();
         let mut files = beside(self.homes, &wanted)?;
+        // A listing made while rotation renames files may miss some of them.
+        if beside(self.homes, &wanted)? != files {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         files.retain(|file| !is_current(&file.id));
         let mut looking = Looking::new(self.sought, &files);
         let mut reached = None;
