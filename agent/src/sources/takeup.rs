@@ -1,6 +1,7 @@
 //! Finds what rotation made of files that were being read: under other names, as copies, or compressed. What a name
 //! or an inode suggests, the content has to prove, so that no line is read twice or as another file's.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -77,7 +78,10 @@ impl Search<'_> {
         let wanted: Vec<FileId> = ids.filter(|id| !is_current(id)).collect();
         let mut files = beside(self.homes, &wanted)?;
         // A listing made while rotation renames files may miss some of them.
-        if beside(self.homes, &wanted)? != files {
+        let names = |files: &[Beside]| -> BTreeSet<(u64, PathBuf)> {
+            files.iter().map(|file| (file.id.inode, file.path.clone())).collect()
+        };
+        if names(&beside(self.homes, &wanted)?) != names(&files) {
             return Err(io::ErrorKind::NotFound.into());
         }
         files.retain(|file| !is_current(&file.id));
