@@ -56,7 +56,8 @@ impl Journald {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root/run/{name}", self.child.id()))
+        // Its own file system, as seen from here.
+        PathBuf::from(format!("/proc/{}", self.child.id())).join("root").join("run").join(name)
     }
 
     fn exported(&self) -> String {
