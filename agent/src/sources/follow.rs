@@ -32,15 +32,18 @@ pub struct PathPosition {
 }
 
 impl PathPosition {
-    /// This position, and after it the files that were begun later, which are known from `newer`.
+    /// This position, and with it the files that were begun since, in the order in which `newer` knows them.
     #[must_use]
-    pub fn with_begun(mut self, newer: &Self) -> Self {
-        let is_known = |file: &&FilePosition| self.files.iter().any(|known| known.is_of(file));
-        let begun = newer.files.iter().rposition(|file| is_known(&file)).map_or(0, |last| last + 1);
-        let later: Vec<FilePosition> = newer.files.iter().skip(begun).copied().collect();
-        self.files.extend(later.into_iter().map(FilePosition::begun));
-        self.target.clone_from(&newer.target);
-        self
+    pub fn with_begun(self, newer: &Self) -> Self {
+        let same = |files: &[FilePosition], file: &FilePosition| {
+            files.iter().find(|known| known.is_of(file)).copied()
+        };
+        let older = self.files.iter().filter(|file| same(&newer.files, file).is_none()).copied();
+        let later = newer
+            .files
+            .iter()
+            .filter_map(|file| same(&self.files, file).or_else(|| Some(file.begun()).filter(|_| file.open)));
+        Self { files: older.chain(later).collect(), target: newer.target.clone() }
     }
 }
 
@@ -514,6 +517,8 @@ impl Follower {
         let mut index = 0;
         while let Some(old) = self.old.get_mut(index) {
             let quiet = old.reader.grown_at().elapsed();
+            // A restart does not make a file young again.
+            let quiet = quiet.max(old.reader.written_ago());
             let over = old.kind != Old::Renamed || quiet >= ROTATED_QUIET;
             if (over || quiet >= self.partial_after) && !old.reader.give_unfinished(block, hand_on)? {
                 self.found.paused = true;

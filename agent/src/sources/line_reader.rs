@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use super::file_position::{Content, FileId, FilePosition, Proof, Reset};
 use super::file_position::{HEAD_BYTES, Head, MARKER_BYTES, marker_of};
@@ -181,6 +181,13 @@ impl LineReader {
     /// When there was something new last.
     pub fn grown_at(&self) -> Instant {
         self.grown_at
+    }
+
+    /// How long ago the file was written, as far as the clock can be believed.
+    pub fn written_ago(&self) -> Duration {
+        let Content::Plain(file) = &self.content else { return Duration::ZERO };
+        let written = file.metadata().and_then(|metadata| metadata.modified()).ok();
+        written.and_then(|written| written.elapsed().ok()).unwrap_or_default()
     }
 
     /// What was counted since the last time.
