@@ -110,7 +110,7 @@ impl<W: Write> Test<'_, W> {
         offline::read_lines(file, progress, &mut |number, line| {
             let view = viewer.read(line);
             self.counts.count(&view);
-            let is_wanted = !self.arguments.summary && !(self.arguments.unknown && view.format.is_some());
+            let is_wanted = !(self.arguments.summary || self.arguments.unknown && view.format.is_some());
             if !is_wanted || self.arguments.limit.is_some_and(|limit| shown >= limit) {
                 return Ok(());
             }

@@ -170,7 +170,7 @@ impl Look<'_> {
             }
             // It goes on for half of its length to one side at least.
             let goes_left = is_digit(at.checked_sub(8)) && is_digit(at.checked_sub(15));
-            if !goes_left && !(is_digit(Some(at + 8)) && is_digit(Some(at + 15))) {
+            if !(goes_left || is_digit(Some(at + 8)) && is_digit(Some(at + 15))) {
                 continue;
             }
             let (before, after) = self.line.split_at_checked(at).unwrap_or_default();
