@@ -97,6 +97,8 @@ corpora! {
     lines,
     line_views,
     line_formats,
+    syslog_frames,
+    journal_entries,
     list_lines,
     normal_forms,
     patterns,

@@ -23,6 +23,7 @@ mod mutation;
 mod patterns;
 mod records;
 mod seeds;
+mod splits;
 mod streams;
 mod texts;
 mod watch;
@@ -52,6 +53,8 @@ pub const TARGETS: &[Target] = &[
     ("lines", texts::lines),
     ("line_views", log_lines::line_views),
     ("line_formats", log_lines::line_formats),
+    ("syslog_frames", splits::syslog_frames),
+    ("journal_entries", splits::journal_entries),
     ("list_lines", texts::list_lines),
     ("normal_forms", texts::normal_forms),
     ("patterns", patterns::patterns),

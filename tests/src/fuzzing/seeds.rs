@@ -28,6 +28,8 @@ pub fn seeds(target: &str) -> Vec<Named> {
         "lines" => lines(),
         "line_views" => super::log_lines::headers(),
         "line_formats" => super::log_lines::formats(),
+        "syslog_frames" => super::splits::connections(),
+        "journal_entries" => super::splits::exports(),
         "list_lines" => list_lines(),
         "normal_forms" => normal_forms(),
         "patterns" => patterns(),

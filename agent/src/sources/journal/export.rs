@@ -5,7 +5,7 @@
 use detect::LINE_BYTES_MAX;
 
 /// A cursor is about 150 bytes, a name of a unit at most 255.
-const SHORT_BYTES_MAX: usize = 512;
+pub const SHORT_BYTES_MAX: usize = 512;
 /// A name, `=` and the longest value that is kept.
 const TEXT_BYTES_MAX: usize = LINE_BYTES_MAX + SHORT_BYTES_MAX;
 
@@ -53,6 +53,17 @@ impl Entry {
             _ => return None,
         };
         Some((short, SHORT_BYTES_MAX))
+    }
+
+    /// A value begins. Programs may give a field several: each is a line of a message, and the last one counts of
+    /// all others; none is glued to another.
+    fn begin(&mut self, name: &[u8]) {
+        let is_message = name == b"MESSAGE";
+        match self.field(name) {
+            Some((message, _)) if is_message && !message.is_empty() => self.add(name, b"\n"),
+            Some((short, _)) if !is_message => short.clear(),
+            _ => {}
+        }
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) {
@@ -103,8 +114,11 @@ impl Export {
                 Mode::Rest => self.rest(rest),
                 Mode::Length(length, shift) => {
                     let length = length | u64::from(*first) << shift;
-                    self.mode =
-                        if shift == 56 { Mode::Bytes(length) } else { Mode::Length(length, shift + 8) };
+                    self.mode = Mode::Length(length, shift + 8);
+                    if shift == 56 {
+                        self.entry.begin(&self.held);
+                        self.mode = Mode::Bytes(length);
+                    }
                     1
                 }
                 Mode::Bytes(0) => {
@@ -157,6 +171,7 @@ impl Export {
     fn field(&mut self) {
         let mut parts = self.held.splitn(2, |byte| *byte == b'=');
         if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+            self.entry.begin(name);
             self.entry.add(name, value);
         }
         self.held.clear();
@@ -204,6 +219,17 @@ mod tests {
             entries[1],
             Entry { cursor: b"s=1;i=3".into(), message: b"a=b".into(), ..Entry::default() }
         );
+    }
+
+    #[test]
+    fn several_values_of_a_field_are_not_glued_together() {
+        let again = binary("MESSAGE", b"a second");
+        let stream =
+            [&b"__CURSOR=a\nMESSAGE=from 203.0.113.5\n_PID=7\n_PID=8\nMESSAGE=7 bytes\n"[..], &again, b"\n"];
+        let entries = read(&[&stream.concat()]);
+        let read: Vec<_> =
+            entries.iter().map(|entry| (entry.message.as_slice(), entry.pid.as_slice())).collect();
+        assert_eq!(read, [(&b"from 203.0.113.5\n7 bytes\na second"[..], &b"8"[..])]);
     }
 
     #[test]

@@ -102,6 +102,10 @@ impl Framing {
     /// nothing is left of it.
     pub fn end(&mut self, is_orderly: bool, give: &mut dyn FnMut(Frame<'_>)) {
         let held = std::mem::take(&mut self.held);
+        if self.allowed == Allowed::Counting && self.mode == Mode::First {
+            // Digits are a count there, never a line.
+            self.mode = Mode::Count;
+        }
         let cut = match self.mode {
             Mode::Body { .. } => true,
             Mode::First | Mode::Lines => !is_orderly && !held.is_empty(),
@@ -276,6 +280,8 @@ mod tests {
         check(b"3 abc99999999999", &["abc"], Err(FramingError::TooLong));
         let lines_by_tls = read(&[b"<13>one\n"], Allowed::Counting, true);
         assert_eq!(lines_by_tls, (vec![], Err(FramingError::NoCount)));
+        let count_by_tls = read(&[b"42"], Allowed::Counting, true);
+        assert_eq!(count_by_tls, (vec![(vec![], true)], Ok(())));
     }
 
     #[test]
