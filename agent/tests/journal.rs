@@ -1,12 +1,13 @@
-//! The journal worker with a real journald, in a mount namespace of its own: over restarts, rotation, a position that
-//! was not saved and a journal that was vacuumed, every message's hit is on disk once.
+//! The journal worker with a real journald, in a mount namespace of its own: over restarts, kills, rotation, a position
+//! that was not saved and a journal that was vacuumed, every message's hit is on disk once.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,11 @@ use vedetta_agent::spool::{self, SpoolControl, SpoolReader};
 use vedetta_agent::stages::Stage;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// The folder in which a process that is killed works; it is this test program, started again.
+const FOLDER: &str = "VEDETTA_JOURNAL_FOLDER";
+/// The journal that it follows.
+const JOURNAL: &str = "VEDETTA_JOURNAL";
+const KILLS: u64 = 12;
 
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -125,6 +131,29 @@ struct Gateway {
     journald: Journald,
 }
 
+fn follow(folder: &Path, journal: PathBuf) -> Running {
+    let indicators =
+        (0..200).map(|number| Indicator::plain(LookFor::guess(&format!("bad{number}.example")).unwrap()));
+    let config = SpoolConfig { bytes_max: 64 << 20 };
+    let spool = spool::start(&folder.join("spool"), &config).unwrap();
+    let board = Board::default();
+    let joining = joining::start(&DetectorConfig::default(), spool.sink, None).unwrap();
+    let (_, marks) = journal::divide(spool.marks).unwrap();
+    let parts = JournalParts {
+        config: JournalConfig { units: Vec::new(), folder: Some(journal) },
+        state_dir: folder.to_owned(),
+        own_process: 0,
+        detector: DetectorConfig::default(),
+        matcher: Published::new(Matcher::build(Serial(1), indicators).unwrap()),
+        hits: joining.logged,
+        marks,
+        board: board.clone(),
+    };
+    let (stopper, stop) = sources::stop();
+    let journal = journal::start(parts, stop).unwrap();
+    Running { stopper, stages: [journal, joining.stage, spool.thread], control: spool.control, board }
+}
+
 struct Running {
     stopper: Stopper,
     stages: [Stage; 3],
@@ -144,28 +173,21 @@ impl Gateway {
     }
 
     fn start(&self) -> Running {
-        let indicators =
-            (0..200).map(|number| Indicator::plain(LookFor::guess(&format!("bad{number}.example")).unwrap()));
-        let config = SpoolConfig { bytes_max: 64 << 20 };
-        let spool = spool::start(&self.folder.path().join("spool"), &config).unwrap();
-        let board = Board::default();
-        let joining = joining::start(&DetectorConfig::default(), spool.sink, None).unwrap();
-        let (_, marks) = journal::divide(spool.marks).unwrap();
-        let folder = Some(self.journald.path("log/journal"));
-        let parts = JournalParts {
-            config: JournalConfig { units: Vec::new(), folder },
-            state_dir: self.folder.path().to_owned(),
-            own_process: 0,
-            detector: DetectorConfig::default(),
-            matcher: Published::new(Matcher::build(Serial(1), indicators).unwrap()),
-            hits: joining.logged,
-            marks,
-            board: board.clone(),
-        };
-        let (stopper, stop) = sources::stop();
-        let journal = journal::start(parts, stop).unwrap();
+        let running = follow(self.folder.path(), self.journald.path("log/journal"));
         wait_for("the position", || self.position().exists());
-        Running { stopper, stages: [journal, joining.stage, spool.thread], control: spool.control, board }
+        running
+    }
+
+    /// Follows the journal in a process of its own.
+    fn start_process(&self) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "follows_until_it_is_killed", "--nocapture", "--test-threads=1"])
+            .env(FOLDER, self.folder.path())
+            .env(JOURNAL, self.journald.path("log/journal"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     fn position(&self) -> PathBuf {
@@ -285,4 +307,52 @@ fn the_position_moves_on_when_nothing_matches() {
     wait_for("the position", || fs::read(gateway.position()).unwrap() != before);
     assert_eq!(running.status().hits, 0);
     gateway.stop(running);
+}
+
+/// Numbers that look random and are the same in each run.
+fn pseudo_random(number: u64) -> u64 {
+    let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 20
+}
+
+#[test]
+fn after_kills_every_message_has_its_one_hit() {
+    let mut gateway = Gateway::new();
+    for cycle in 0..KILLS {
+        let random = pseudo_random(cycle);
+        let before = fs::read(gateway.position()).unwrap_or_default();
+        let mut process = gateway.start_process();
+        if cycle == 0 {
+            // What is older than the first start is not read.
+            wait_for("the first position", || gateway.position().exists());
+        }
+        gateway.journald.write(u32::try_from(random % 4).unwrap());
+        if cycle % 5 == 3 {
+            gateway.journald.rotate();
+        }
+        if cycle % 3 == 2 {
+            gateway.journald.write(1);
+            wait_for("a position", || fs::read(gateway.position()).unwrap() != before);
+        } else {
+            std::thread::sleep(Duration::from_micros(random % 900_000));
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        gateway.journald.write(u32::try_from(random / 4 % 3).unwrap());
+    }
+    let written = gateway.journald.written as usize;
+    let running = gateway.start();
+    let hits = gateway.stop(running);
+    println!("{KILLS} kills, {written} messages, {} hits", hits.len());
+    assert_eq!(identities(&hits).len(), written, "a message has two identities");
+    assert!(hits.len() > written, "no kill came between a hit and its position");
+}
+
+/// Does nothing unless a test starts this program again.
+#[test]
+fn follows_until_it_is_killed() {
+    let Some((folder, journal)) = std::env::var_os(FOLDER).zip(std::env::var_os(JOURNAL)) else { return };
+    let _running = follow(Path::new(&folder), journal.into());
+    // It ends with the test at the latest.
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }

@@ -373,20 +373,10 @@ impl Reader {
             }
         }
         self.news = true;
-        if self.is_wanted(entry) {
+        if is_wanted(entry, &self.units, &self.own_pid) {
             self.read(entry);
         }
         self.position = position;
-    }
-
-    fn is_wanted(&self, entry: &Entry) -> bool {
-        if entry.pid == self.own_pid {
-            return false;
-        }
-        let is_named = |unit: &[u8]| self.units.iter().any(|known| known == unit);
-        self.units.is_empty()
-            || is_named(&entry.unit)
-            || (entry.transport == b"kernel" && is_named(b"kernel"))
     }
 
     /// Reads each line of a message, as it would stand in a file.
@@ -438,9 +428,59 @@ impl Reader {
     }
 }
 
+/// Everything of the units that are named, or of all when none is, but nothing of the agent itself.
+fn is_wanted(entry: &Entry, units: &[Vec<u8>], own_pid: &[u8]) -> bool {
+    if entry.pid == own_pid {
+        return false;
+    }
+    let is_named = |unit: &[u8]| units.iter().any(|known| known == unit);
+    units.is_empty() || is_named(&entry.unit) || (entry.transport == b"kernel" && is_named(b"kernel"))
+}
+
 /// A place for an entry in place of an offset: the same whenever it is read, and another for each entry. It fits a
 /// signed number with room for the lines of the message.
 fn place_of(cursor: &[u8]) -> u64 {
     let digest = Sha256::digest(cursor);
     digest.iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)) >> 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check([unit, transport, pid]: [&str; 3], units: &[&str], expected: bool) {
+        let [unit, transport, pid] = [unit, transport, pid].map(|text| text.as_bytes().to_vec());
+        let entry = Entry { unit, transport, pid, ..Entry::default() };
+        let units: Vec<Vec<u8>> = units.iter().map(|unit| unit.as_bytes().to_vec()).collect();
+        assert_eq!(is_wanted(&entry, &units, b"99"), expected, "{entry:?}");
+    }
+
+    #[test]
+    fn without_units_everything_is_read_but_what_the_agent_says() {
+        check(["ssh.service", "syslog", "7"], &[], true);
+        check(["", "kernel", ""], &[], true);
+        check(["", "", ""], &[], true);
+        check(["vedetta-agent.service", "stdout", "99"], &[], false);
+        check(["vedetta-agent.service", "stdout", "99"], &["vedetta-agent.service"], false);
+    }
+
+    #[test]
+    fn with_units_only_theirs_are_read() {
+        let units = &["ssh.service", "kernel"];
+        check(["ssh.service", "syslog", "7"], units, true);
+        check(["", "kernel", ""], units, true);
+        check(["", "kernel", ""], &["ssh.service"], false);
+        check(["cron.service", "syslog", "7"], units, false);
+        check(["ssh.service.d", "syslog", "7"], units, false);
+        check(["", "syslog", "7"], units, false);
+    }
+
+    #[test]
+    fn each_entry_has_a_place_of_its_own_with_room_behind_it() {
+        let places: Vec<u64> =
+            (0..1000u32).map(|number| place_of(format!("s=1;i={number:x}").as_bytes())).collect();
+        assert_eq!(places.iter().collect::<std::collections::BTreeSet<_>>().len(), places.len());
+        assert!(places.iter().all(|place| *place <= u64::MAX >> 2));
+        assert_eq!(place_of(b"s=1;i=7"), places[7]);
+    }
 }
