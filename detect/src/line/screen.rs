@@ -9,6 +9,7 @@ mod bytes;
 mod colons;
 mod dots;
 mod mail;
+mod masks;
 mod parts;
 mod urls;
 
@@ -20,6 +21,7 @@ use protocol::index::{Layers, Value};
 
 use super::words;
 use crate::matcher::Matcher;
+use masks::{Masks, Of};
 
 /// What a set of indicators has at all: for the rest nothing is looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +54,7 @@ impl Looks {
 /// Looks at lines; keeps room for the normal forms.
 #[derive(Default)]
 pub(crate) struct Screen {
+    masks: Masks,
     room: Room,
 }
 
@@ -71,8 +74,10 @@ impl Screen {
         let Some(layers) = matcher.layers() else { return false };
         let looks = matcher.looks();
         self.room.hosts.clear();
+        self.masks.fill(line);
         let mut look = Look {
             line,
+            masks: &self.masks,
             layers,
             looks,
             room: &mut self.room,
@@ -84,7 +89,7 @@ impl Screen {
         look.marks()
             || (looks.names && look.has_escaped_dots())
             || (looks.urls && look.urls_of_parts())
-            || (looks.hashes && look.hashes())
+            || (looks.hashes && look.masks.may_have_long_hex() && look.hashes())
             || (looks.emails && look.emails())
             || (looks.agents && look.agents())
             || (looks.single_labels && look.single_labels())
@@ -100,6 +105,7 @@ pub(crate) fn may_match(line: &[u8], matcher: &Matcher) -> bool {
 /// One line that is looked at.
 struct Look<'a> {
     line: &'a [u8],
+    masks: &'a Masks,
     layers: &'a Layers,
     looks: Looks,
     room: &'a mut Room,
@@ -115,36 +121,25 @@ struct Look<'a> {
 impl Look<'_> {
     /// Goes from dot to colon to dot: every value apart from hashes and user agents has one.
     fn marks(&mut self) -> bool {
-        let (blocks, rest) = self.line.as_chunks::<{ bytes::BLOCK }>();
-        let (mut all, mut start) = (0, 0);
-        for block in blocks {
-            let (mut marks, high) = bytes::marks(block);
-            all |= high;
+        for number in 0..self.masks.rows() {
+            let mut marks = self.masks.row(number, Of::Marks);
             while marks != 0 {
-                let at = start + marks.trailing_zeros() as usize;
+                let at = 64 * number + marks.trailing_zeros() as usize;
                 marks &= marks - 1;
                 if self.mark(at) {
                     return true;
                 }
             }
-            start += bytes::BLOCK;
         }
-        for (at, byte) in (start..).zip(rest) {
-            if matches!(byte, b'.' | b':') && self.mark(at) {
-                return true;
-            }
-        }
-        let is_ascii = all == 0 && rest.is_ascii();
-        !is_ascii && self.foreign()
+        !self.masks.is_ascii && self.foreign()
     }
 
     #[inline]
     fn mark(&mut self, at: usize) -> bool {
-        match self.line.get(at) {
-            Some(b'.') => at >= self.names_done && self.dot(at),
-            Some(b':') => self.colon(at),
-            _ => false,
+        if self.line.get(at) == Some(&b'.') {
+            return at >= self.names_done && self.dot(at);
         }
+        self.colon(at)
     }
 
     #[inline]

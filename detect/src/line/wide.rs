@@ -12,6 +12,10 @@ const CHARACTERS_MIN: usize = 4;
 pub(crate) fn narrowed(line: &[u8]) -> Cow<'_, [u8]> {
     let text = line.strip_prefix(b"\xff\xfe").or_else(|| line.strip_prefix(b"\xfe\xff")).unwrap_or(line);
     let judged = text.get(..JUDGED_BYTES).unwrap_or(text);
+    // Hardly any line has one.
+    if memchr::memchr(0, judged).is_none() {
+        return Cow::Borrowed(line);
+    }
     let zeros = |parity: usize| judged.iter().skip(parity).step_by(2).filter(|byte| **byte == 0).count();
     let least = if text.len() < line.len() { 1 } else { CHARACTERS_MIN.max(judged.len() * 3 / 8) };
     let is_big = match (zeros(0), zeros(1)) {

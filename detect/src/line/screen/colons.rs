@@ -11,6 +11,7 @@ impl Look<'_> {
         let Some(next) = self.line.get(at + 1).copied() else { return false };
         match next {
             b'/' | b'\\' => self.looks.urls && self.scheme_end(at),
+            b'0'..=b'9' if self.is_time(at) => false,
             b':' => at >= self.groups_done && self.groups(at),
             _ if bytes::kind(next) & HEX == 0 => false,
             _ => {
@@ -20,20 +21,31 @@ impl Look<'_> {
         }
     }
 
+    /// `10:00:00`, with its first colon here; most groups are times.
+    #[inline]
+    fn is_time(&mut self, at: usize) -> bool {
+        let Some(start) = at.checked_sub(2) else { return false };
+        let Some([a, b, _, c, d, b':', e, f]) = self.line.get(start..).and_then(<[u8]>::first_chunk::<8>)
+        else {
+            return false;
+        };
+        let all_digits = [a, b, c, d, e, f].into_iter().all(u8::is_ascii_digit);
+        let is_inside = |byte: Option<u8>| byte.is_some_and(|byte| bytes::kind(byte) & (HEX | COLON) != 0);
+        let is_time = all_digits
+            && start >= self.groups_done
+            && !is_inside(self.line.get(start + 8).copied())
+            && !is_inside(self.byte_before(start));
+        if is_time {
+            self.groups_done = start + 8;
+        }
+        is_time
+    }
+
     /// Groups of hexadecimal digits: an address of version six, a time, an address of hardware.
     fn groups(&mut self, at: usize) -> bool {
         let (before, after) = self.line.split_at_checked(at).unwrap_or_default();
         let before = before.get(self.groups_done..).unwrap_or_default();
         let (left, kinds) = bytes::run(before.iter().rev(), HEX | COLON);
-        // Most are times.
-        if let Some([_, tens, ones, b':', ten, one, end]) = after.first_chunk::<7>()
-            && kinds & COLON == 0
-            && [tens, ones, ten, one].into_iter().all(u8::is_ascii_digit)
-            && bytes::kind(*end) & (HEX | COLON) == 0
-        {
-            self.groups_done = at + 6;
-            return false;
-        }
         let (mut right, mut colons, mut shortened, mut dots, mut last) = (0, 0, false, false, 0);
         for byte in after {
             let kind = bytes::kind(*byte) & (HEX | COLON | DOT);

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use protocol::domain;
 
 use super::Look;
-use super::bytes::{self, DASH, DIGIT, DOT, FOREIGN, LETTER, NAME, UPPER};
+use super::bytes::{self, DASH, DIGIT, DOT, FOREIGN, LOWER, NAME, UPPER};
+use super::masks::Of;
 
 /// RFC 1035 §2.3.4.
 const NAME_BYTES_MAX: usize = 253;
@@ -16,26 +17,24 @@ impl Look<'_> {
     /// The text around the dot at this place, up to where no name goes on.
     pub(super) fn dot(&mut self, at: usize) -> bool {
         let line = self.line;
-        let (before, after) = line.split_at_checked(at).unwrap_or_default();
+        let end = self.masks.end(Of::Names, at + 1);
         // The dot of a sentence's end.
-        if after.get(1).is_none_or(|byte| bytes::kind(*byte) & NAME == 0) {
+        if end == at + 1 {
             return false;
         }
-        let before = before.get(self.names_done..).unwrap_or_default();
-        let (left, kinds_left) = bytes::run(before.iter().rev(), NAME);
-        let (right, kinds_right) = bytes::run(after.iter(), NAME);
-        let (start, end) = (at - left, at + right);
+        let start = self.masks.start(Of::Names, at).max(self.names_done);
         self.names_done = end;
-        let kinds = kinds_left | kinds_right;
         let Some(run) = line.get(start..end) else { return false };
         let before = self.byte_before(start).unwrap_or(b' ');
-        if is_mark(before) && self.glued(before, run, kinds) {
+        if is_mark(before) && self.glued(before, run, kinds_of(run)) {
             return true;
         }
-        if kinds & (LETTER | DASH | FOREIGN) == 0 {
+        if self.masks.end(Of::Numbers, start) >= end {
             self.note_host_of_digits(before, start..end, run);
-            return self.digits(run) || (before == b'(' && self.is_audit_record(start));
+            return self.numbers(run, start) || (before == b'(' && self.is_audit_record(start));
         }
+        let is_plain = self.masks.end(Of::Plain, start) >= end;
+        let kinds = if is_plain { LOWER | DIGIT | DOT } else { kinds_of(run) };
         // Services on the local network have names with blanks, which begin nobody knows where.
         if kinds & DASH != 0 && (has(run, b"._tcp.") || has(run, b"._udp.")) {
             return true;
@@ -48,7 +47,7 @@ impl Look<'_> {
             self.note_host(start..end);
         }
         // Most names are written plainly.
-        let is_plain = kinds & (UPPER | DASH | FOREIGN) == 0
+        let is_plain = is_plain
             && run.len() <= NAME_BYTES_MAX
             && run.first().is_some_and(|byte| *byte != b'.')
             && run.last().is_some_and(u8::is_ascii_lowercase);
@@ -137,6 +136,30 @@ impl Look<'_> {
         self.layers.may_hold_name(&self.room.lowered)
     }
 
+    /// Digits and dots; most are one address.
+    #[inline]
+    fn numbers(&self, run: &[u8], start: usize) -> bool {
+        let is_one = (7..=15).contains(&run.len())
+            && self.masks.count(Of::Marks, start, start + run.len()) == 3
+            && run.last() != Some(&b'.');
+        if !is_one {
+            return self.digits(run);
+        }
+        // Without branches: how long each number is, nobody foretells.
+        let (mut address, mut number, mut greatest) = (0_u32, 0_u32, 0_u32);
+        for byte in run {
+            let digit = u32::from(byte.wrapping_sub(b'0'));
+            let is_dot = u32::from(*byte == b'.');
+            address = address << (8 * is_dot) | (number * is_dot);
+            number = number.wrapping_mul(10).wrapping_add(digit) * (1 - is_dot);
+            greatest = greatest.max(number);
+        }
+        // A number above 255 has changed the ones before it; an empty one is taken for zero.
+        greatest <= 255
+            && self.looks.addresses
+            && self.asks_address(Ipv4Addr::from_bits(address << 8 | number).into())
+    }
+
     /// Digits and dots: every four numbers in a row that can be an address; between two dots may stand nothing.
     #[inline]
     fn digits(&self, run: &[u8]) -> bool {
@@ -212,6 +235,11 @@ impl Look<'_> {
         line.split(|byte| bytes::kind(*byte) & NAME == 0)
             .any(|run| !run.is_empty() && self.text(run, UPPER | DASH))
     }
+}
+
+/// Of what kinds the bytes of a run are.
+fn kinds_of(run: &[u8]) -> u8 {
+    bytes::run(run.iter(), NAME).1
 }
 
 /// Whether an escape sequence may begin with this byte.
