@@ -333,9 +333,10 @@ fn after_kills_every_message_has_its_one_hit() {
         if cycle % 3 == 2 {
             gateway.journald.write(1);
             wait_for("a position", || fs::read(gateway.position()).unwrap() != before);
-        } else {
-            std::thread::sleep(Duration::from_micros(random % 900_000));
+            // These are read again, and the process that does so has not read those before.
+            gateway.journald.write(2);
         }
+        std::thread::sleep(Duration::from_micros(random % 700_000));
         process.kill().unwrap();
         process.wait().unwrap();
         gateway.journald.write(u32::try_from(random / 4 % 3).unwrap());
