@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use detect::{DetectorConfig, Matcher};
 use protocol::message::{LossReason, Record, SourceStatus};
@@ -27,6 +29,21 @@ const FOLDER: &str = "VEDETTA_JOURNAL_FOLDER";
 /// The journal that it follows.
 const JOURNAL: &str = "VEDETTA_JOURNAL";
 const KILLS: u64 = 12;
+/// What is before the damage is given by the real journalctl, then it fails with the errno of damage.
+const DAMAGED: &str = r#"#!/bin/sh
+since=0
+for argument; do
+    case $argument in --since=@*) since=${argument#--since=@} since=${since%%.*} ;; esac
+done
+[ "$since" -gt SECONDS ] && exec REAL "$@"
+for argument; do
+    shift
+    [ "$argument" = --follow ] || set -- "$@" "$argument"
+done
+REAL "$@" --until=@SECONDS.MICROS
+echo "Failed to iterate through journal: Bad message" >&2
+exit 1
+"#;
 
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -180,14 +197,36 @@ impl Gateway {
 
     /// Follows the journal in a process of its own.
     fn start_process(&self) -> Child {
-        Command::new(std::env::current_exe().unwrap())
+        self.process().spawn().unwrap()
+    }
+
+    fn process(&self) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", "follows_until_it_is_killed", "--nocapture", "--test-threads=1"])
             .env(FOLDER, self.folder.path())
             .env(JOURNAL, self.journald.path("log/journal"))
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// Puts before journalctl what fails as it does at damage: from now on the journal ends here for whoever begins
+    /// before. Gives the path with it.
+    fn damage(&self) -> OsString {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let path = std::env::var_os("PATH").unwrap();
+        let real =
+            std::env::split_paths(&path).map(|folder| folder.join("journalctl")).find(|file| file.exists());
+        let script = DAMAGED
+            .replace("REAL", real.unwrap().to_str().unwrap())
+            .replace("SECONDS", &now.as_secs().to_string())
+            .replace("MICROS", &format!("{:06}", now.subsec_micros()));
+        let folder = self.folder.path().join("bin");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("journalctl"), script).unwrap();
+        fs::set_permissions(folder.join("journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&path))).unwrap()
     }
 
     fn position(&self) -> PathBuf {
@@ -347,6 +386,33 @@ fn after_kills_every_message_has_its_one_hit() {
     println!("{KILLS} kills, {written} messages, {} hits", hits.len());
     assert_eq!(identities(&hits).len(), written, "a message has two identities");
     assert!(hits.len() > written, "no kill came between a hit and its position");
+}
+
+/// The last entry before is found at each attempt: that alone is no way forward.
+#[test]
+fn a_damaged_journal_is_passed_over_and_told() {
+    let mut gateway = Gateway::new();
+    let running = gateway.start();
+    gateway.journald.write(2);
+    gateway.stop(running);
+    let path = gateway.damage();
+    gateway.journald.log("behind the damage bad199.example");
+    let mut process = gateway.process().env("PATH", path).spawn().unwrap();
+    let position = gateway.position();
+    let is_passed = || fs::read_to_string(&position).unwrap().contains(r#""cursor":"""#);
+    wait_for("the damage to be passed", is_passed);
+    gateway.journald.write(1);
+    wait_for("the message behind it", || !is_passed());
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let running = gateway.start();
+    gateway.journald.write(1);
+    let is_gap =
+        |record: &Record| matches!(record, Record::Loss(loss) if loss.reason == LossReason::LogTruncated);
+    wait_for("its hit", || gateway.hits(&running.control).len() >= 4);
+    let gaps = gateway.records(&running.control).into_iter().filter(is_gap).count();
+    let hits = gateway.stop(running);
+    assert_eq!((gaps, identities(&hits).len()), (1, 4), "{hits:#?}");
 }
 
 /// Does nothing unless a test starts this program again.

@@ -48,7 +48,7 @@ const ROUND_EVERY: Duration = Duration::from_secs(1);
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 const RESTART_AFTER_MAX: Duration = Duration::from_secs(60);
 /// A damaged journal that is in the way for so many attempts is passed over.
-const ATTEMPTS_MAX: u32 = 4;
+const ATTEMPTS_MAX: u32 = 3;
 /// How long a stopping worker waits until its last hits are safe.
 const STOP_SECONDS_MAX: Duration = Duration::from_secs(5);
 
@@ -130,6 +130,7 @@ pub fn start(parts: JournalParts, stop: Stop) -> io::Result<Stage> {
         child: None,
         restart_at: Instant::now(),
         attempts: 0,
+        begun_at: position.clone(),
         file,
         saved: known.unwrap_or_default(),
         safe: position.clone(),
@@ -154,7 +155,7 @@ struct Reader {
     own_pid: Vec<u8>,
     lines: u64,
     line: Vec<u8>,
-    /// Something was read since journalctl was started.
+    /// Something came since journalctl was started, if only the entry that was read before.
     news: bool,
 }
 
@@ -170,6 +171,8 @@ struct Worker {
     restart_at: Instant,
     /// Starts of journalctl that gave nothing new.
     attempts: u32,
+    /// Where it began: the entry that is given again there is nothing new.
+    begun_at: Position,
     file: PositionFile,
     saved: Position,
     /// The hits of everything before are on disk.
@@ -244,6 +247,7 @@ impl Worker {
         };
         self.reader.sought = Some(position.clone()).filter(|position| !position.cursor.is_empty());
         self.reader.news = false;
+        self.begun_at = position.clone();
         self.export = Export::default();
         match Journalctl::start(&from, self.config.folder.as_deref()) {
             Ok(child) => {
@@ -260,9 +264,7 @@ impl Worker {
     fn end(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let said = child.said();
-        if self.reader.news {
-            self.attempts = 0;
-        }
+        self.note_progress();
         if self.attempts >= ATTEMPTS_MAX && said.contains("Bad message") {
             // What cannot be read stays behind, told, rather than everything after it.
             self.reader.report_gap();
@@ -272,6 +274,13 @@ impl Worker {
             };
         }
         self.restart_later(&format!("journalctl ended and is started again: {said}"));
+    }
+
+    fn note_progress(&mut self) {
+        // By their time: of entries of the same microsecond each would seem new in its turn.
+        if self.reader.position.realtime != self.begun_at.realtime {
+            self.attempts = 0;
+        }
     }
 
     fn restart_later(&mut self, trouble: &str) {
@@ -289,8 +298,8 @@ impl Worker {
         let said = child.said();
         if self.reader.news && !said.contains("not seeing messages") {
             child.forget_said();
-            self.attempts = 0;
             self.reader.meter.set_trouble("");
+            self.note_progress();
         } else if !said.is_empty() {
             let told = format!("journalctl says: {said}; the agent's user wants group systemd-journal");
             self.reader.meter.set_trouble(&told);
