@@ -139,10 +139,15 @@ impl Look<'_> {
     /// Digits and dots; most are one address.
     #[inline]
     fn numbers(&self, run: &[u8], start: usize) -> bool {
-        let is_one = (7..=15).contains(&run.len())
-            && self.masks.count(Of::Marks, start, start + run.len()) == 3
-            && run.last() != Some(&b'.');
-        if !is_one {
+        if run.len() > 15 {
+            return self.digits(run);
+        }
+        // Most are no address but `5.0`.
+        let dots = self.masks.count(Of::Marks, start, start + run.len());
+        if dots < 3 {
+            return false;
+        }
+        if dots > 3 || run.last() == Some(&b'.') {
             return self.digits(run);
         }
         // Without branches: how long each number is, nobody foretells.
