@@ -24,6 +24,12 @@ fn files_are_no_domains_whatever_their_ending() {
 }
 
 #[test]
+fn a_letter_behind_a_backslash_is_an_escape_only_outside_of_paths() {
+    check("in C:\\Users\\a\\fattura.zip and \\\\server\\b\\notes.app and {\"f\":\"a\\\\r.zip\"}", &[]);
+    check("said \"a\\nevil.example\\tb\"", &["log.domain evil.example"]);
+}
+
+#[test]
 fn packages_and_classes_are_no_domains() {
     check(
         "at org.apache.catalina.core.Handler(Handler.java:10) by System.Net.Http and java.util.logging",

@@ -8,6 +8,8 @@ use protocol::{Domain, Kind, Observable, Url};
 
 use super::names;
 
+/// How far back a path is looked at; the longest of Windows, without its prefix.
+const PATH_BYTES_MAX: usize = 260;
 /// Marks of the sentence removed from the end of a URL.
 const TRIMMED_MAX: usize = 8;
 /// Longer words are nothing as a whole; their parts are looked at.
@@ -156,10 +158,20 @@ fn glued(word: &[u8], before: &[u8]) -> usize {
         (Some(b'\\' | b'#'), Some(_)) if digits(0, 3, octal) => 3,
         (Some(b'\\'), Some(b'x')) if digits(1, 2, u8::is_ascii_hexdigit) => 3,
         (Some(b'\\'), Some(b'u')) if digits(1, 4, u8::is_ascii_hexdigit) => 5,
-        (Some(b'\\'), Some(b'n' | b't' | b'r' | b'b' | b'f')) => 1,
+        (Some(b'\\'), Some(b'n' | b't' | b'r' | b'b' | b'f')) if !is_path(before) => 1,
         (Some(b'%'), Some(_)) if digits(0, 2, u8::is_ascii_hexdigit) => 2,
         _ => colour(word, before),
     }
+}
+
+/// Whether the backslash at the end of a text stands in a path of Windows, or is itself what is escaped.
+fn is_path(before: &[u8]) -> bool {
+    let is_inside = |byte: &&u8| !matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'=' | b'(' | b'<' | b',');
+    let length = before.iter().rev().take(PATH_BYTES_MAX).take_while(is_inside).count();
+    let path = before.get(before.len() - length..).unwrap_or_default();
+    let has_drive = matches!(path, [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic());
+    let backslashes = path.iter().rev().take_while(|byte| **byte == b'\\').count();
+    has_drive || path.starts_with(b"\\\\") || backslashes % 2 == 0
 }
 
 /// `ESC [ 1 ; 31 m` in front of a word, the escape character itself in any of its spellings.
