@@ -4,7 +4,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,11 @@ use super::packed::Packed;
 pub const MARKER_BYTES: usize = 64;
 /// Bytes at the beginning by which a copy is known.
 pub const HEAD_BYTES: usize = 256;
+
+/// Microseconds since 1970.
+pub fn micros(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok()
+}
 
 /// Which file it is, whatever its name. `FS_IOC_GETVERSION` would tell a reused inode too, but no safe call asks for
 /// it; the birth time does the same where the file system has one, and elsewhere the content does.
@@ -30,12 +35,7 @@ pub struct FileId {
 impl FileId {
     /// Of an open or listed file.
     pub fn of(metadata: &Metadata) -> Self {
-        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            born: born.and_then(|born| i64::try_from(born.as_micros()).ok()),
-        }
+        Self { device: metadata.dev(), inode: metadata.ino(), born: metadata.created().ok().and_then(micros) }
     }
 
     /// Whether it is the same file. Device numbers may change with a reboot; with a birth time the inode is enough.
@@ -56,7 +56,7 @@ pub struct Head {
 impl Head {
     /// Of the bytes that a file begins with.
     pub fn of(bytes: &[u8]) -> Self {
-        let bytes = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
+        let bytes = written(bytes.get(..HEAD_BYTES).unwrap_or(bytes));
         Self { bytes: u16::try_from(bytes.len()).unwrap_or(u16::MAX), crc: crc32fast::hash(bytes) }
     }
 
@@ -68,12 +68,17 @@ impl Head {
         } else if known < HEAD_BYTES as u64 && from <= known {
             let start = usize::try_from(known - from).unwrap_or(usize::MAX);
             let end = usize::try_from(HEAD_BYTES as u64 - from).unwrap_or(0).min(block.len());
-            let Some(more) = block.get(start..end) else { return };
+            let Some(more) = block.get(start..end).map(written) else { return };
             let mut crc = crc32fast::Hasher::new_with_initial_len(self.crc, known);
             crc.update(more);
             self.bytes += u16::try_from(more.len()).unwrap_or(0);
             self.crc = crc.finalize();
         }
+    }
+
+    /// Whether these are the first bytes of a file that begins so.
+    pub fn begins(self, bytes: &[u8]) -> bool {
+        bytes.get(..usize::from(self.bytes)).is_some_and(|bytes| Self::of(bytes) == self)
     }
 
     /// Whether nothing is known.
@@ -104,6 +109,9 @@ pub struct FilePosition {
     /// Whether more of it is to be read.
     #[serde(default)]
     pub open: bool,
+    /// For what begins after a truncation, when that was, in microseconds: a copy of it was written later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<i64>,
 }
 
 impl FilePosition {
@@ -118,13 +126,14 @@ impl FilePosition {
             head: Head::default(),
             given: 0,
             open: true,
+            begun_at: None,
         }
     }
 
     /// The same file, of which nothing was read.
     #[must_use]
     pub fn begun(self) -> Self {
-        Self { head: self.head, truncations: self.truncations, ..Self::new(self.id) }
+        Self { head: self.head, truncations: self.truncations, begun_at: self.begun_at, ..Self::new(self.id) }
     }
 
     /// Whether both stand in the same content of the same file.
@@ -163,7 +172,7 @@ impl FilePosition {
         let mut buffer = [0; HEAD_BYTES];
         let head = buffer.get_mut(..usize::from(self.head.bytes)).unwrap_or_default();
         let read = content.read_at(head, 0)?;
-        if read < head.len() || Head::of(head) != self.head {
+        if read < head.len() || !self.head.begins(head) {
             return Ok(Proof::Other);
         }
         let mut buffer = [0; MARKER_BYTES];
@@ -228,6 +237,12 @@ impl Content {
         }
         Ok(filled)
     }
+}
+
+/// Without the zeros at the end, into which text may be written.
+fn written(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..end).unwrap_or_default()
 }
 
 /// What stands for the bytes before a position; no bytes have no checksum.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::line_reader::{Block, Content, FileId, FilePosition, HandOn, LineReader, Proof, Reading, Reset};
-use super::takeup::{Search, open_log, take_up};
+use super::takeup::{Search, Unseen, open_log, take_up};
 pub use super::turn::{FollowError, Gap, Turn};
 
 /// A rotated file is read on for so long after its last line: its writer may not have noticed yet.
@@ -158,61 +158,66 @@ impl Follower {
         for (index, file) in saved.files.iter().enumerate() {
             if file.open || index == newest { sought.push(*file) } else { known.push(*file) }
         }
-        let newest = saved.files.last();
-        let (mut cut, mut doubtful) = (None, None);
-        let id = opened.as_ref().map(|(_, id)| *id);
+        let (mut unseen, mut cut) = (Unseen::Files, None);
         if let Some((file, id)) = opened {
             let mine = sought.iter().rposition(|sought| sought.id.is(&id));
             let position = match mine {
                 Some(mine) => sought.get(mine).copied(),
                 None => known.iter().rev().find(|known| known.id.is(&id)).copied(),
             };
-            let (reader, went_on) = self.reopen(file, id, position)?;
+            let (mut reader, went_on) = self.reopen(file, id, position)?;
+            let truncations = reader.position().truncations;
+            let is_weak = position.is_some_and(|position| position.is_weak());
             match mine {
-                Some(mine) if went_on => {
-                    let position = sought.remove(mine);
-                    doubtful =
-                        Some(position).filter(|position| position.is_blank() && position.truncations > 0);
+                // Nothing may have been put down of it before it was truncated once more: then there is a newer
+                // copy than that of the content before.
+                Some(_) if went_on && is_weak && truncations > 0 => {
+                    reader.look_at_head();
+                    unseen = Unseen::Copies(id, truncations.wrapping_add(1));
                 }
-                Some(_) => cut = Some(0),
+                Some(mine) if went_on => drop(sought.remove(mine)),
+                Some(_) => {
+                    cut = Some(0);
+                    unseen = Unseen::Copies(id, truncations);
+                }
                 None => known.retain(|known| !known.is_of(&reader.position())),
             }
-            known.push(reader.position());
             self.current = Some(reader);
         }
-        let closed = known.len() - usize::from(self.current.is_some());
-        self.closed = known.iter().take(closed).copied().collect();
-        let moved = newest.is_some_and(|newest| sought.iter().any(|sought| sought.is_of(newest)));
-        let homes = self.homes(&saved.target);
-        let search = Search { homes: &homes, known: &known, sought: &sought, current: id, unseen: moved };
-        self.read_on(&search, cut)?;
-        if let (Some(position), Some(id)) = (doubtful, id) {
-            let known: Vec<FilePosition> =
-                saved.files.iter().filter(|file| !file.is_of(&position)).copied().collect();
-            self.find_earlier(&position, &known, &homes, id)?;
+        let newest = saved.files.last();
+        if !newest.is_some_and(|newest| sought.iter().any(|sought| sought.is_of(newest))) {
+            unseen = Unseen::Nothing;
         }
-        Ok(())
+        self.closed.clone_from(&known);
+        let homes = self.homes(&saved.target);
+        let current = self.current.as_ref().map(LineReader::position);
+        self.read_on(&Search { homes: &homes, known: &known, sought: &sought, current, unseen }, cut)
     }
 
-    /// Of a file that was truncated and begun again it may be that nothing was put down before it was truncated once
-    /// more. Then there is a newer copy than that of the content before.
-    fn find_earlier(
-        &mut self,
-        position: &FilePosition,
-        known: &[FilePosition],
-        homes: &[PathBuf],
-        current: FileId,
-    ) -> io::Result<()> {
-        let sought = std::slice::from_ref(position);
-        let taken = take_up(&Search { homes, known, sought, current: Some(current), unseen: true })?;
-        if taken.readers.is_empty() {
+    /// Of content that was begun when nothing was there yet it is not known by anything that it is still the same: it
+    /// may have been copied and truncated since.
+    fn settle_blank(&mut self) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let blank = current.position();
+        if !blank.is_blank() || blank.truncations == 0 || current.lag_bytes() == 0 {
             return Ok(());
         }
-        self.old
-            .extend(taken.readers.into_iter().map(|reader| OldFile { reader, kind: Old::Copy { seen: 0 } }));
-        self.count_reset(Reset::Content);
-        self.current.iter_mut().for_each(LineReader::begin_again);
-        Ok(())
+        current.look_at_head();
+        self.find_copies(blank, None)
+    }
+
+    /// Looks for copies of content that was truncated, or may have been, and of what came after it.
+    fn find_copies(&mut self, content: FilePosition, cut: Option<u64>) -> io::Result<()> {
+        let current = self.current.as_ref().map(LineReader::position);
+        let is_current = |known: &FilePosition| current.is_some_and(|current| current.is_of(known));
+        let known: Vec<FilePosition> = self.files().filter(|known| !is_current(known)).collect();
+        let (homes, sought) = (self.homes(&[]), [content]);
+        let unseen = Unseen::Copies(content.id, content.truncations.wrapping_add(1));
+        let search = Search { homes: &homes, known: &known, sought: &sought, current, unseen };
+        self.read_on(&search, cut).inspect_err(|_| {
+            let (generation, from) = (content.truncations, content.offset);
+            self.found.gaps.push(Gap { generation, from, seen: cut.unwrap_or(from) });
+        })
     }
 
     /// A file under the path that was read before up to this position; gives whether it is still the same content.
@@ -248,10 +253,15 @@ impl Follower {
     /// it had been seen.
     fn read_on(&mut self, search: &Search<'_>, cut: Option<u64>) -> io::Result<()> {
         let mut taken = take_up(search)?;
-        let seen = cut.unwrap_or(0);
+        let newest = search.sought.last();
+        let seen_of = |position: &FilePosition| {
+            cut.filter(|_| newest.is_some_and(|newest| newest.is_of(position))).unwrap_or(0)
+        };
         for reader in taken.readers {
             let position = reader.position();
-            let truncated = cut.is_some() || search.current.is_some_and(|current| current.is(&position.id));
+            let seen = seen_of(&position);
+            let truncated =
+                cut.is_some() || search.current.is_some_and(|current| current.id.is(&position.id));
             let kind = match reader.may_grow() {
                 _ if truncated => Old::Copy { seen },
                 true => Old::Renamed,
@@ -264,10 +274,22 @@ impl Follower {
             self.found.gaps.push(Gap {
                 generation: missing.truncations,
                 from: missing.offset,
-                seen: seen.max(missing.offset),
+                seen: seen_of(&missing).max(missing.offset),
             });
             // A copy that ends before what was read is still a copy of it.
             self.remember(FilePosition { open: false, ..missing });
+        }
+        if let Some(current) = &mut self.current {
+            if let Some(truncations) = taken.truncations {
+                while current.position().truncations != truncations {
+                    current.begin_again();
+                }
+                self.found.begun = true;
+                self.count_reset(Reset::Content);
+            } else if taken.doubtful {
+                let FilePosition { truncations: generation, offset: from, .. } = current.position();
+                self.found.gaps.push(Gap { generation, from, seen: from });
+            }
         }
         self.found.unreadable.append(&mut taken.unreadable);
         Ok(())
@@ -413,6 +435,10 @@ impl Follower {
                 }
             }
         }
+        self.settle_blank()?;
+        if self.found.begun {
+            return Ok(());
+        }
         let Some(current) = &mut self.current else { return Ok(()) };
         match read_blocks(current, &mut blocks, block, hand_on)? {
             Reading::End => {}
@@ -442,18 +468,9 @@ impl Follower {
         self.found.count(reader.take_counts());
         let (before, seen) = (reader.position(), reader.bytes_seen());
         reader.begin_again();
-        let id = reader.position().id;
         self.current = Some(reader);
         self.found.begun = true;
-        let known: Vec<FilePosition> = self.files().collect();
-        let homes = self.homes(&[]);
-        let search =
-            Search { homes: &homes, known: &known, sought: &[before], current: Some(id), unseen: true };
-        let copies = self.read_on(&search, Some(seen));
-        if copies.is_err() {
-            self.found.gaps.push(Gap { generation: before.truncations, from: before.offset, seen });
-        }
-        copies
+        self.find_copies(before, Some(seen))
     }
 
     /// Another file under the path's name: the one before is read on beside it.
@@ -496,8 +513,8 @@ impl Follower {
             homes: &homes,
             known: &known,
             sought: &[],
-            current: Some(id),
-            unseen: !known.is_empty(),
+            current: Some(reader.position()),
+            unseen: if known.is_empty() { Unseen::Nothing } else { Unseen::Files },
         };
         self.read_on(&search, None)?;
         self.closed.retain(|closed| !closed.is_of(&reader.position()));

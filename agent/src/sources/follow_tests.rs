@@ -9,6 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+#[path = "follow_copies_tests.rs"]
+mod copies;
 #[path = "follow_saved_tests.rs"]
 mod saved;
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::time::{Duration, Instant};
 
 pub use super::file_position::{Content, FileId, FilePosition, Proof, Reset};
-use super::file_position::{HEAD_BYTES, Head, MARKER_BYTES, marker_of};
+use super::file_position::{HEAD_BYTES, Head, MARKER_BYTES, marker_of, micros};
 
 /// What is looked at of a longer line; the rest is skipped and counted.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
@@ -197,16 +197,27 @@ impl LineReader {
 
     /// Begins anew with what a truncated file holds.
     pub fn begin_again(&mut self) {
-        let truncations = self.position.truncations.saturating_add(1);
-        self.position = FilePosition { truncations, ..FilePosition::new(self.position.id) };
+        let truncations = self.position.truncations.wrapping_add(1);
+        let begun_at = self.written_at();
+        self.position = FilePosition { truncations, begun_at, ..FilePosition::new(self.position.id) };
         self.identity = identity_of(&self.position);
         self.before.clear();
         (self.searched, self.unfinished, self.bytes_seen) = (0, 0, 0);
         (self.looked, self.wide, self.grown_at) = (None, None, Instant::now());
+        self.look_at_head();
+    }
+
+    /// Looks at the first bytes, by which another content is told when the file is truncated before they are read.
+    pub fn look_at_head(&mut self) {
         let mut head = [0; HEAD_BYTES];
         if let Ok(read) = self.content.read_at(&mut head, 0) {
             self.position.head = Head::of(head.get(..read).unwrap_or_default());
         }
+    }
+
+    fn written_at(&self) -> Option<i64> {
+        let Content::Plain(file) = &self.content else { return None };
+        file.metadata().ok()?.modified().ok().and_then(micros)
     }
 
     /// Reads a block and gives out its whole lines.
@@ -225,6 +236,10 @@ impl LineReader {
         let bytes = bytes.get(..read).unwrap_or_default();
         let Some(known) = bytes.get(..self.before.len()) else { return Ok(Reading::Reset(Reset::Shorter)) };
         if known != self.before {
+            return Ok(Reading::Reset(Reset::Content));
+        }
+        // Little or nothing may stand before it: the first bytes tell more.
+        if start == 0 && !self.position.head.begins(bytes) {
             return Ok(Reading::Reset(Reset::Content));
         }
         // Without bytes before it, only the size tells that the file was truncated meanwhile.

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::file_position::micros;
 use super::line_reader::FileId;
 use super::packed::Packing;
 
@@ -93,6 +94,13 @@ pub struct Beside {
     pub packing: Option<Packing>,
     /// When it was last written.
     pub written: SystemTime,
+}
+
+impl Beside {
+    /// Whether it was written after a time in microseconds.
+    pub fn is_after(&self, time: i64) -> bool {
+        micros(self.written).is_some_and(|written| written > time)
+    }
 }
 
 /// Files that a rotation may have made of a log: its name followed by `.` or `-`, or any name with an inode that is

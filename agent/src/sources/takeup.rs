@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::OFlag;
 
+use super::file_position::{HEAD_BYTES, MARKER_BYTES};
 use super::line_reader::{Content, FileId, FilePosition, LineReader, Proof};
 use super::packed::{Packed, Packing};
 use super::rotation::{Beside, beside};
@@ -29,10 +30,21 @@ pub struct Search<'a> {
     pub known: &'a [FilePosition],
     /// To be read on, oldest first.
     pub sought: &'a [FilePosition],
-    /// What is under the path itself.
-    pub current: Option<FileId>,
-    /// Whether files that are newer than those known are to be read from their start.
-    pub unseen: bool,
+    /// What is under the path itself. Where it is also sought it may have been truncated since.
+    pub current: Option<FilePosition>,
+    /// What becomes of files that are newer than those known.
+    pub unseen: Unseen,
+}
+
+/// What files are that nothing is known of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// Nothing that is to be read.
+    Nothing,
+    /// Files of their own, to be read from their start.
+    Files,
+    /// Copies of this file, which was truncated: the first of them when it had been so often.
+    Copies(FileId, u32),
 }
 
 /// What was found.
@@ -42,6 +54,10 @@ pub struct TakenUp {
     pub readers: Vec<LineReader>,
     /// What was sought in vain.
     pub missing: Vec<FilePosition>,
+    /// How often what is under the path had been truncated, when that is more often than was thought.
+    pub truncations: Option<u32>,
+    /// What is under the path may have been truncated once more: nothing shows what is older.
+    pub doubtful: bool,
     /// Files that may have been sought and cannot be unpacked.
     pub unreadable: Vec<PathBuf>,
 }
@@ -51,6 +67,11 @@ enum Found {
     Known,
     Sought(usize, Box<LineReader>),
     Unknown,
+    /// A copy of what is under the path.
+    OfCurrent {
+        /// So little of it that it may be of something else.
+        weak: bool,
+    },
     Unreadable,
 }
 
@@ -72,8 +93,14 @@ pub fn take_up(search: &Search<'_>) -> io::Result<TakenUp> {
 }
 
 impl Search<'_> {
+    /// Which of those that are sought is what is under the path, unless that was truncated since.
+    fn at_path(&self) -> Option<usize> {
+        let current = self.current?;
+        self.sought.iter().position(|sought| sought.is_of(&current))
+    }
+
     fn once(&self) -> io::Result<TakenUp> {
-        let is_current = |id: &FileId| self.current.is_some_and(|current| current.is(id));
+        let is_current = |id: &FileId| self.current.is_some_and(|current| current.id.is(id));
         let ids = self.known.iter().chain(self.sought).map(|position| position.id);
         let wanted: Vec<FileId> = ids.filter(|id| !is_current(id)).collect();
         let mut files = beside(self.homes, &wanted)?;
@@ -94,6 +121,7 @@ impl Search<'_> {
                     reached = reached.max(Some(index));
                     looking.locate(sought, index, *reader);
                 }
+                Found::OfCurrent { weak } => looking.doubtful |= weak,
                 Found::Unknown => looking.unknown.push(index),
                 Found::Unreadable => looking.unreadable.push(index),
             }
@@ -101,9 +129,11 @@ impl Search<'_> {
                 break;
             }
         }
-        let since = reached.map(|reached| reached + 1).or_else(|| self.since_birth(&files));
+        let since = reached.map(|reached| reached + 1);
+        let since = since.or_else(|| self.since_begun(&files)).or_else(|| self.since_birth(&files));
+        looking.doubtful |= since.is_none() && !(looking.unknown.is_empty() && looking.unreadable.is_empty());
         self.take_newer(&mut looking, &files, since)?;
-        Ok(looking.taken(&files))
+        Ok(looking.taken(&files, self))
     }
 
     /// Files that are newer than all that are known. What nothing or little is known of but that it was begun comes
@@ -120,27 +150,43 @@ impl Search<'_> {
         unknown.retain(|index| *index >= since);
         for index in unknown.into_iter().rev() {
             let Some(file) = files.get(index) else { continue };
-            let begun =
-                looking.missing().find(|(_, sought)| sought.is_weak()).map(|(at, sought)| (at, *sought));
-            let opened = match begun {
-                Some((at, sought)) => {
-                    take_weak(file, &sought).map(|reader| reader.map(|reader| (at, reader)))
+            let opened = match looking.begun(file) {
+                Ok(None) => {
+                    self.take_unseen(file, looking.unseen).map(|reader| reader.map(|reader| (None, reader)))
                 }
-                None => Ok(None),
+                begun => begun.map(|begun| begun.map(|(at, reader)| (Some(at), reader))),
             };
             match opened {
-                Ok(Some((at, reader))) => looking.locate(at, index, reader),
-                Ok(None) if !self.unseen => {}
-                Ok(None) => match open(file).and_then(|content| LineReader::from_start(content, file.id)) {
-                    Ok(reader) => looking.readers.push((index, reader)),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-                    Err(_) => looking.unreadable.push(index),
-                },
+                Ok(Some((Some(at), reader))) => looking.locate(at, index, reader),
+                Ok(Some((None, reader))) => {
+                    looking.unseen = looking.unseen.saturating_add(1);
+                    looking.readers.push((index, reader));
+                }
+                Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
                 Err(_) => looking.unreadable.push(index),
             }
         }
         Ok(())
+    }
+
+    /// A file that nothing is known of, and that comes after so many others of the kind.
+    fn take_unseen(&self, file: &Beside, after: u32) -> io::Result<Option<LineReader>> {
+        let position = match self.unseen {
+            Unseen::Nothing => return Ok(None),
+            Unseen::Files => FilePosition::new(file.id),
+            Unseen::Copies(id, first) => {
+                FilePosition { truncations: first.wrapping_add(after), ..FilePosition::new(id) }
+            }
+        };
+        LineReader::from_start_as(open(file)?, position).map(Some)
+    }
+
+    /// Without any file that is known, what was written after the last truncation that is known.
+    fn since_begun(&self, files: &[Beside]) -> Option<usize> {
+        let begun = self.sought.iter().filter(|sought| sought.truncations > 0);
+        let begun = begun.map(|sought| sought.begun_at).min().flatten()?;
+        Some(files.iter().position(|file| file.is_after(begun)).unwrap_or(files.len()))
     }
 
     /// Without any file that is known, what was written after the birth of one that was begun.
@@ -198,7 +244,28 @@ impl Search<'_> {
                 Err(_) => return Ok(Found::Unreadable),
             }
         }
+        if file.packing.is_none()
+            && let Some(weak) = self.is_of_current(file)?
+        {
+            return Ok(Found::OfCurrent { weak });
+        }
         Ok(Found::Unknown)
+    }
+
+    /// Whether a file is a copy, finished or not, of what is under the path and was not truncated yet; and then, whether
+    /// so little is in it that it may be of something else.
+    fn is_of_current(&self, file: &Beside) -> io::Result<Option<bool>> {
+        let (Some(current), Some(path)) = (&self.current, self.homes.first()) else { return Ok(None) };
+        let (mut copied, mut there) = ([0; HEAD_BYTES], [0; HEAD_BYTES]);
+        let bytes = open(file)?.read_at(&mut copied, 0)?;
+        if bytes == 0 {
+            // A copy may be about to be written.
+            return Ok(Some(false).filter(|_| self.unseen != Unseen::Files));
+        }
+        let Ok((log, id)) = open_log(path) else { return Ok(None) };
+        let read = Content::Plain(log).read_at(&mut there, 0)?;
+        let is_same = id.is(&current.id) && bytes <= read && copied.get(..bytes) == there.get(..bytes);
+        Ok(is_same.then_some(bytes < MARKER_BYTES))
     }
 }
 
@@ -212,6 +279,9 @@ struct Looking<'a> {
     readers: Vec<(usize, LineReader)>,
     unknown: Vec<usize>,
     unreadable: Vec<usize>,
+    /// How many of the readers nothing was known of.
+    unseen: u32,
+    doubtful: bool,
 }
 
 impl<'a> Looking<'a> {
@@ -224,6 +294,8 @@ impl<'a> Looking<'a> {
             readers: Vec::new(),
             unknown: Vec::new(),
             unreadable: Vec::new(),
+            unseen: 0,
+            doubtful: false,
         }
     }
 
@@ -245,14 +317,38 @@ impl<'a> Looking<'a> {
         self.readers.push((index, reader));
     }
 
-    fn taken(mut self, files: &[Beside]) -> TakenUp {
-        let mut missing: Vec<FilePosition> = self.missing().map(|(_, sought)| *sought).collect();
+    /// The file as the first of those that it can be of which little is known but that they were begun.
+    fn begun(&self, file: &Beside) -> io::Result<Option<(usize, LineReader)>> {
+        let is_later = |sought: &FilePosition| sought.begun_at.is_none_or(|begun| file.is_after(begun));
+        for (at, sought) in self.missing().filter(|(_, sought)| sought.is_weak() && is_later(sought)) {
+            if let Some(reader) = take_weak(file, sought)? {
+                return Ok(Some((at, reader)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How often what is under the path had been truncated, when it is not what is sought under its name.
+    fn truncations(&self, search: &Search<'_>) -> Option<u32> {
+        let Unseen::Copies(_, first) = search.unseen else { return None };
+        let here = search.at_path();
+        let is_older = here.is_some_and(|at| self.located.get(at) == Some(&true));
+        (self.unseen > 0 || is_older).then(|| first.wrapping_add(self.unseen))
+    }
+
+    fn taken(mut self, files: &[Beside], search: &Search<'_>) -> TakenUp {
+        let truncations = self.truncations(search);
+        let here = search.at_path().filter(|_| truncations.is_none());
+        let doubtful = here.is_some() && (self.doubtful || !self.unreadable.is_empty());
+        let missing = self.missing().filter(|(at, _)| Some(*at) != here);
+        let mut missing: Vec<FilePosition> = missing.map(|(_, sought)| *sought).collect();
         self.readers.sort_by_key(|(index, _)| *index);
         let mut readers: Vec<LineReader> = self.readers.into_iter().map(|(_, reader)| reader).collect();
         let excess = readers.len().saturating_sub(READERS_MAX);
         missing.extend(readers.drain(..excess).map(|reader| reader.position()));
         let unreadable = self.unreadable.iter().filter_map(|index| files.get(*index));
-        TakenUp { readers, missing, unreadable: unreadable.map(|file| file.path.clone()).collect() }
+        let unreadable = unreadable.map(|file| file.path.clone()).collect();
+        TakenUp { readers, missing, truncations, doubtful, unreadable }
     }
 }
 
