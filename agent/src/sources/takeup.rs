@@ -256,16 +256,24 @@ impl Search<'_> {
     /// so little is in it that it may be of something else.
     fn is_of_current(&self, file: &Beside) -> io::Result<Option<bool>> {
         let (Some(current), Some(path)) = (&self.current, self.homes.first()) else { return Ok(None) };
-        let (mut copied, mut there) = ([0; HEAD_BYTES], [0; HEAD_BYTES]);
-        let bytes = open(file)?.read_at(&mut copied, 0)?;
+        let Content::Plain(copy) = open(file)? else { return Ok(None) };
+        let bytes = copy.metadata()?.len();
         if bytes == 0 {
             // A copy may be about to be written.
             return Ok(Some(false).filter(|_| self.unseen != Unseen::Files));
         }
         let Ok((log, id)) = open_log(path) else { return Ok(None) };
-        let read = Content::Plain(log).read_at(&mut there, 0)?;
-        let is_same = id.is(&current.id) && bytes <= read && copied.get(..bytes) == there.get(..bytes);
-        Ok(is_same.then_some(bytes < MARKER_BYTES))
+        let (mut copy, mut log) = (Content::Plain(copy), Content::Plain(log));
+        // Logs of one kind may begin alike: both ends are compared.
+        for from in [0, bytes.saturating_sub(HEAD_BYTES as u64)] {
+            let (mut copied, mut there) = ([0; HEAD_BYTES], [0; HEAD_BYTES]);
+            let read = copy.read_at(&mut copied, from)?;
+            let is_there = log.read_at(&mut there, from)? >= read;
+            if !id.is(&current.id) || !is_there || copied.get(..read) != there.get(..read) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(bytes < MARKER_BYTES as u64))
     }
 }
 
