@@ -99,6 +99,7 @@ corpora! {
     line_formats,
     syslog_frames,
     journal_entries,
+    tail_positions,
     list_lines,
     normal_forms,
     patterns,

@@ -25,6 +25,7 @@ mod records;
 mod seeds;
 mod splits;
 mod streams;
+mod tails;
 mod texts;
 mod watch;
 
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     ("line_formats", log_lines::line_formats),
     ("syslog_frames", splits::syslog_frames),
     ("journal_entries", splits::journal_entries),
+    ("tail_positions", tails::tail_positions),
     ("list_lines", texts::list_lines),
     ("normal_forms", texts::normal_forms),
     ("patterns", patterns::patterns),

@@ -30,6 +30,7 @@ pub fn seeds(target: &str) -> Vec<Named> {
         "line_formats" => super::log_lines::formats(),
         "syslog_frames" => super::splits::connections(),
         "journal_entries" => super::splits::exports(),
+        "tail_positions" => super::tails::positions(),
         "list_lines" => list_lines(),
         "normal_forms" => normal_forms(),
         "patterns" => patterns(),
