@@ -189,9 +189,6 @@ impl Worker {
         self.save();
         let mut round_at = Instant::now();
         while !self.stop.is_asked() {
-            if self.in_force.refresh(&mut self.matcher) {
-                self.reader.detector.set_matcher(self.matcher.clone());
-            }
             self.reader.outbox.flush()?;
             self.look(&mut piece);
             self.mark_position()?;
@@ -219,6 +216,10 @@ impl Worker {
             return;
         };
         child.wait(WAIT_MILLISECONDS);
+        // After waiting: what came meanwhile is compared with what is in force by then.
+        if self.in_force.refresh(&mut self.matcher) {
+            self.reader.detector.set_matcher(self.matcher.clone());
+        }
         for _ in 0..PIECES_AT_ONCE {
             match child.read(piece) {
                 Ok(0) => return self.end(),

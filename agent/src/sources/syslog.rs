@@ -120,11 +120,12 @@ impl Worker {
         self.round();
         let (mut round_at, mut loss_at) = (Instant::now(), Instant::now());
         while !self.stop.is_asked() {
+            self.outbox.flush()?;
+            let ready = self.wait();
+            // After waiting: what came meanwhile is compared with what is in force by then.
             if self.in_force.refresh(&mut self.matcher) {
                 self.senders.set_matcher(self.matcher.clone());
             }
-            self.outbox.flush()?;
-            let ready = self.wait();
             for number in ready.listeners {
                 self.look_at(number);
             }
