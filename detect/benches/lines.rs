@@ -288,8 +288,10 @@ fn oracle(folder: &Path) -> Figures {
         let begin = text.len();
         lines.push(Kind::ALL[number % Kind::ALL.len()], &mut text);
         // A random address may lie in a network that is looked for.
-        expected
-            .push(addresses(&text[begin..]).any(|address| networks.iter().any(|one| one.contains(&address))));
+        expected.push(
+            addresses(text.get(begin..).unwrap())
+                .any(|address| networks.iter().any(|one| one.contains(&address))),
+        );
     }
     let mut detector = detector(&matcher);
     let mut wrong = 0_u32;
