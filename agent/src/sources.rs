@@ -11,6 +11,7 @@ pub mod joining;
 pub mod journal;
 pub mod line_reader;
 pub mod log_status;
+mod outbox;
 mod packed;
 mod rotation;
 pub mod syslog;

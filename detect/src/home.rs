@@ -79,14 +79,20 @@ impl Home {
     }
 }
 
-/// Whether nobody outside can be meant by an address: private (RFC 1918, RFC 4193), shared by a provider's customers
-/// (RFC 6598), or one that is not routed at all.
+/// Whether nobody outside can be meant by an address: private, shared by a provider's customers, or one that is not
+/// routed at all.
 pub(crate) fn is_no_origin(address: IpAddr) -> bool {
-    let is_private = match address {
-        IpAddr::V4(v4) => v4.is_private() || matches!(v4.octets(), [100, 64..=127, ..]),
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    };
-    is_private || stays_near(address)
+    privacy(address) > 0 || stays_near(address)
+}
+
+/// How private an address is: 2 inside of networks (RFC 1918, RFC 4193), 1 behind a provider's translation (RFC 6598),
+/// else 0.
+pub(crate) fn privacy(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(v4) if v4.is_private() => 2,
+        IpAddr::V4(v4) => u8::from(matches!(v4.octets(), [100, 64..=127, ..])),
+        IpAddr::V6(v6) => 2 * u8::from(v6.is_unique_local()),
+    }
 }
 
 pub(crate) fn stays_near(address: IpAddr) -> bool {

@@ -1,6 +1,5 @@
 //! One followed path with its detector: lines go in, hits go out to the spool, and what is to be told is counted.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,12 +8,11 @@ use protocol::message::{Loss, LossReason, Record};
 use tracing::warn;
 
 use super::follow::{Follower, PathPosition, Turn};
-use super::joining::LogSink;
 use super::line_reader::Block;
 use super::log_status::{LogStatus, name_of};
+use super::outbox::Outbox;
 use super::{Meter, Told};
 use crate::clock;
-use crate::spool::{NotPut, SpoolStopped};
 
 /// One path with its detector.
 pub struct Followed {
@@ -46,59 +44,22 @@ pub struct Followed {
     pub over_since: Option<Instant>,
 }
 
-/// The way to the spool. A line's hit is never dropped: while there is no room it waits here, and lines in their files.
-pub struct Out {
-    /// The spool.
-    pub hits: LogSink,
-    /// What it had no room for.
-    pub waiting: VecDeque<Box<Record>>,
-    /// It takes nothing any more.
-    pub stopped: Option<SpoolStopped>,
-}
-
-impl Out {
-    /// Adds a record.
-    pub fn push(&mut self, record: Record) {
-        self.waiting.push_back(Box::new(record));
-    }
-
-    /// Hands on what waits; gives whether all is gone.
-    pub fn flush(&mut self) -> bool {
-        while let Some(record) = self.waiting.pop_front() {
-            match self.hits.put(record) {
-                Ok(()) => {}
-                Err(NotPut::Full(record)) => {
-                    self.waiting.push_front(record);
-                    return false;
-                }
-                Err(NotPut::Stopped(stopped)) => {
-                    self.stopped = Some(stopped);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-}
-
 /// Reads one path.
-pub fn read(followed: &mut Followed, block: &mut Block, out: &mut Out) -> Turn {
+pub fn read(followed: &mut Followed, block: &mut Block, outbox: &mut Outbox) -> Turn {
     followed.looked_at = Instant::now();
     let now = clock::now();
     let detector = &mut followed.detector;
     let turn = followed.follower.turn(block, &mut |line| {
         detector.handle_line(now, Line { number: line.number, offset: Some(line.place), bytes: line.bytes });
-        while let Some(hit) = detector.poll_hit() {
-            out.push(Record::Hit(Box::new(hit)));
-        }
-        out.waiting.is_empty() || out.flush()
+        outbox.take_hits(detector);
+        outbox.has_room()
     });
     followed.told.count_hits(&followed.detector, &followed.meter);
-    count(followed, &turn, out);
+    count(followed, &turn, outbox);
     turn
 }
 
-fn count(followed: &mut Followed, turn: &Turn, out: &mut Out) {
+fn count(followed: &mut Followed, turn: &Turn, outbox: &mut Outbox) {
     let meter = &followed.meter;
     meter.count_read(turn.counts.lines);
     followed.told.tell(&followed.detector, meter);
@@ -109,7 +70,7 @@ fn count(followed: &mut Followed, turn: &Turn, out: &mut Out) {
         warn!(file, from, to, "possible gap: the log was truncated or taken away before all of it was read");
         // Nobody can say how many lines: each truncation counts one.
         let loss = Loss { count: 1, reason: LossReason::LogTruncated, first_at: at, last_at: at, gap: None };
-        out.push(Record::Loss(Loss { gap: Some(gap.named(file)), ..loss }));
+        outbox.put(Record::Loss(Loss { gap: Some(gap.named(file)), ..loss }));
     }
     for path in &turn.unreadable {
         warn!(path = %name_of(path), "a rotated log cannot be unpacked: what was not read of it is lost");
@@ -138,10 +99,8 @@ pub fn tell_waiting(followed: &mut Followed) {
 }
 
 /// Hands on the hits that came without a line, as when a cooldown ends.
-pub fn hand_on(followed: &mut Followed, out: &mut Out) {
-    while let Some(hit) = followed.detector.poll_hit() {
-        out.push(Record::Hit(Box::new(hit)));
-    }
+pub fn hand_on(followed: &mut Followed, outbox: &mut Outbox) {
+    outbox.take_hits(&mut followed.detector);
     followed.told.count_hits(&followed.detector, &followed.meter);
 }
 

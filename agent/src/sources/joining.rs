@@ -43,6 +43,7 @@ pub struct TrackingStatus {
 }
 
 /// What comes to the thread.
+#[derive(Debug)]
 enum Input {
     Captured(Box<Hit>),
     /// A hit of a log, or a loss.
@@ -58,12 +59,6 @@ pub struct JoinSink {
     spool: HitSink,
     /// The thread sees by these who is still there.
     _alive: Arc<()>,
-}
-
-impl std::fmt::Debug for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Input")
-    }
 }
 
 impl JoinSink {

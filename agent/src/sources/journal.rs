@@ -23,11 +23,11 @@ use self::child::{From, Journalctl};
 use self::export::{Entry, Export};
 use self::position::{Position, PositionFile};
 use super::joining::LogSink;
+use super::outbox::Outbox;
 use super::syslog::framing::lines_of;
-use super::syslog::outbox::Outbox;
 use super::{Board, MatcherInForce, Meter, Stop, Told};
 use crate::clock;
-use crate::config::{JournalConfig, Transport};
+use crate::config::JournalConfig;
 use crate::spool::SpoolStopped;
 use crate::stages::Stage;
 
@@ -415,8 +415,7 @@ impl Reader {
     }
 
     fn take_hits(&mut self) {
-        // The journal keeps its messages, as a sender on a connection does.
-        self.outbox.take_hits(&mut self.detector, Transport::Tcp);
+        self.outbox.take_hits(&mut self.detector);
         self.told.count_hits(&self.detector, &self.meter);
     }
 

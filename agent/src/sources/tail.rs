@@ -14,15 +14,17 @@ use tracing::{info, warn};
 
 pub use super::follow::Beginning;
 use super::follow::{Follower, PathPosition};
-use super::followed::{Followed, Out, hand_on, read, report, tell_waiting};
+use super::followed::{Followed, hand_on, read, report, tell_waiting};
 use super::joining::LogSink;
 use super::line_reader::{Block, FileId};
 use super::log_status::{LogStatus, name_of};
+use super::outbox::Outbox;
 use super::rotation::{expand, is_pattern, is_rotated};
 use super::watch::{Watch, Woken};
 use super::{Board, MatcherInForce, Meter, Stop, Told};
 use crate::clock;
 use crate::config::LogsConfig;
+use crate::spool::SpoolStopped;
 use crate::stages::Stage;
 use crate::state::{Opened, State, StateError};
 
@@ -72,7 +74,7 @@ pub struct TailParts {
 pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<Stage> {
     allow_open_files();
     let matcher = parts.matcher.load();
-    let out = Out { hits: parts.hits.clone(), waiting: VecDeque::new(), stopped: None };
+    let outbox = Outbox::new(parts.hits.clone());
     let worker = Worker {
         parts,
         stop,
@@ -81,7 +83,7 @@ pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<Stage> {
         alarms: HashMap::new(),
         watch: Watch::new(),
         block: Block::default(),
-        out,
+        outbox,
         mark: 0,
         marked: VecDeque::new(),
         unsaved: BTreeMap::new(),
@@ -111,7 +113,7 @@ struct Worker {
     alarms: HashMap<PathBuf, Arc<Meter>>,
     watch: Watch,
     block: Block,
-    out: Out,
+    outbox: Outbox,
     mark: u64,
     /// Positions that wait for their hits to be safe.
     marked: VecDeque<(u64, Positions)>,
@@ -129,15 +131,13 @@ impl Worker {
         self.begin(&state, opened);
         let mut round_at = Instant::now();
         loop {
+            self.outbox.flush()?;
             let more = self.look(&state)?;
             self.take_marks();
             if round_at.elapsed() >= ROUND_EVERY {
                 round_at = Instant::now();
                 self.round(&state);
                 self.save(&state)?;
-            }
-            if let Some(stopped) = self.out.stopped {
-                return Err(stopped.into());
             }
             let stop = if more { self.stop.is_asked() } else { self.wait() };
             if stop {
@@ -151,10 +151,10 @@ impl Worker {
 
     /// Waits for something to happen; gives whether to stop.
     fn wait(&mut self) -> bool {
-        if !self.out.hits.is_open() {
+        if !self.outbox.spool_is_open() {
             return self.stop.wait(LOOK_EVERY);
         }
-        if !self.out.waiting.is_empty() {
+        if !self.outbox.is_empty() {
             return self.stop.wait(GATHER);
         }
         let woken = self.watch.wait(LOOK_EVERY);
@@ -322,13 +322,13 @@ impl Worker {
     }
 
     /// Reads what is new in every file; gives whether there is more at once.
-    fn look(&mut self, state: &State) -> Result<bool, StateError> {
+    fn look(&mut self, state: &State) -> anyhow::Result<bool> {
         if self.parts.matcher.refresh(&mut self.matcher) {
             for followed in &mut self.followed {
                 followed.detector.set_matcher(self.matcher.clone());
             }
         }
-        if !self.out.flush() || !self.out.hits.is_open() || self.marked.len() >= MARKS_MAX {
+        if !self.outbox.is_open() || self.marked.len() >= MARKS_MAX {
             return Ok(false);
         }
         let mut more = false;
@@ -337,19 +337,19 @@ impl Worker {
             let Some(followed) = self.followed.get_mut(index).filter(|followed| followed.due) else {
                 continue;
             };
-            let turn = read(followed, &mut self.block, &mut self.out);
+            let turn = read(followed, &mut self.block, &mut self.outbox);
             followed.due = turn.more;
             more |= turn.more;
             looked.push(index);
             if turn.begun {
                 self.save_begun(state, index)?;
             }
-            if !self.out.flush() {
+            if !self.outbox.has_room() {
                 break;
             }
         }
-        self.mark_positions(&looked);
-        Ok(more && self.out.waiting.is_empty())
+        self.mark_positions(&looked)?;
+        Ok(more && self.outbox.is_empty())
     }
 
     /// Puts down which files there are before anything of the new ones is given out: without that, a copy or a
@@ -362,9 +362,9 @@ impl Worker {
         self.save(state)
     }
 
-    fn mark_positions(&mut self, looked: &[usize]) {
-        if !self.out.waiting.is_empty() {
-            return;
+    fn mark_positions(&mut self, looked: &[usize]) -> Result<(), SpoolStopped> {
+        if !self.outbox.is_empty() {
+            return Ok(());
         }
         let mut positions = Vec::new();
         for index in looked {
@@ -375,22 +375,16 @@ impl Worker {
             }
         }
         if positions.is_empty() {
-            return;
+            return Ok(());
         }
-        match self.out.hits.mark(self.mark + 1) {
-            Ok(true) => self.mark += 1,
-            Ok(false) => {
-                // Asked again with the next look.
-                for (index, _) in positions {
-                    self.followed.iter_mut().skip(index).take(1).for_each(|followed| followed.due = true);
-                }
-                return;
+        if !self.outbox.mark(self.mark + 1)? {
+            // Asked again with the next look.
+            for (index, _) in positions {
+                self.followed.iter_mut().skip(index).take(1).for_each(|followed| followed.due = true);
             }
-            Err(stopped) => {
-                self.out.stopped = Some(stopped);
-                return;
-            }
+            return Ok(());
         }
+        self.mark += 1;
         let mut named = Positions::new();
         for (index, position) in positions {
             if let Some(followed) = self.followed.get_mut(index) {
@@ -399,6 +393,7 @@ impl Worker {
             }
         }
         self.marked.push_back((self.mark, named));
+        Ok(())
     }
 
     fn take_marks(&mut self) {
@@ -421,7 +416,7 @@ impl Worker {
 
     /// What is due every second: new files of patterns, cooldowns that are over, what status tells.
     fn round(&mut self, state: &State) {
-        let open = self.out.hits.is_open();
+        let open = self.outbox.spool_is_open();
         let mut new = Positions::new();
         for pattern in self.parts.config.files.clone() {
             if open && is_pattern(&pattern) {
@@ -434,7 +429,7 @@ impl Worker {
         let now = clock::now();
         for followed in &mut self.followed {
             followed.detector.handle_timeout(now);
-            hand_on(followed, &mut self.out);
+            hand_on(followed, &mut self.outbox);
             followed.watched = is_watched(&followed.follower, &mut self.watch);
             if !open {
                 tell_waiting(followed);
@@ -492,16 +487,25 @@ impl Worker {
         let deadline = Instant::now() + STOP_SECONDS_MAX;
         for followed in &mut self.followed {
             followed.detector.finish(clock::now());
-            hand_on(followed, &mut self.out);
+            hand_on(followed, &mut self.outbox);
         }
-        while !self.out.flush() {
-            if self.out.stopped.is_some() || Instant::now() >= deadline {
-                return; // What was not put is read again: its position was not marked.
+        // What cannot be put is read again: its position is not marked.
+        loop {
+            if self.outbox.flush().is_err() {
+                return;
+            }
+            if self.outbox.is_empty() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return;
             }
             std::thread::sleep(LOOK_EVERY / 4);
         }
         let all: Vec<usize> = (0..self.followed.len()).collect();
-        self.mark_positions(&all);
+        if self.mark_positions(&all).is_err() {
+            return;
+        }
         while !self.marked.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(safe) = self.parts.marks.recv_timeout(left) else { return };

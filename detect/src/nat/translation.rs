@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use protocol::{Direction, Flow, Hit, NatEvidence, Place, Transport};
 
-use crate::home::{Home, Sides};
+use crate::home::{Home, Sides, privacy};
 
 /// Views of one conversation are this close in time: a gateway hands a packet on within milliseconds.
 const NEAR_MICROS: i64 = 1_000_000;
@@ -156,13 +156,7 @@ fn start_of(hit: &Hit) -> Option<u32> {
     hit.traffic?.start
 }
 
-/// How far inside an address is: the town's own first, then by being private (RFC 1918, RFC 4193; RFC 6598 is what
-/// a provider's translation uses).
+/// How far inside an address is: the town's own first, then by being private.
 fn rank(address: IpAddr, home: &Home) -> (bool, u8) {
-    let private = match address {
-        IpAddr::V4(v4) if v4.is_private() => 2,
-        IpAddr::V4(v4) => u8::from(matches!(v4.octets(), [100, 64..=127, ..])),
-        IpAddr::V6(v6) => 2 * u8::from(v6.is_unique_local()),
-    };
-    (home.contains(address), private)
+    (home.contains(address), privacy(address))
 }

@@ -9,8 +9,8 @@ use detect::{Detector, DetectorConfig, Line, Matcher};
 use protocol::Timestamp;
 
 use super::framing::lines_of;
-use super::outbox::Outbox;
 use crate::config::Transport;
+use crate::sources::outbox::Outbox;
 use crate::sources::{Board, Meter, Refused, Told};
 
 /// A town's gateway takes the logs of a few devices.
@@ -42,6 +42,16 @@ pub struct Senders {
     numbers: HashMap<(Transport, Option<IpAddr>), usize>,
     /// What the last line is known by.
     last: u64,
+}
+
+impl Sender {
+    /// The sender of a datagram does not wait.
+    fn give_hits(&mut self, outbox: &mut Outbox) {
+        match self.transport {
+            Transport::Udp => outbox.take_hits_of_datagrams(&mut self.detector),
+            Transport::Tcp | Transport::Tls => outbox.take_hits(&mut self.detector),
+        }
+    }
 }
 
 impl Senders {
@@ -99,7 +109,7 @@ impl Senders {
             self.last = time.max(self.last.saturating_add(1));
             let line = Line { number: sender.lines, offset: Some(self.last), bytes };
             sender.detector.handle_line(at, line);
-            outbox.take_hits(&mut sender.detector, sender.transport);
+            sender.give_hits(outbox);
         }
         sender.meter.count_read(sender.lines - before);
         sender.meter.note_last(at);
@@ -124,7 +134,7 @@ impl Senders {
     pub fn handle_timeout(&mut self, at: Timestamp, outbox: &mut Outbox) {
         for sender in &mut self.senders {
             sender.detector.handle_timeout(at);
-            outbox.take_hits(&mut sender.detector, sender.transport);
+            sender.give_hits(outbox);
             sender.told.count_hits(&sender.detector, &sender.meter);
             sender.told.tell(&sender.detector, &sender.meter);
         }
@@ -134,7 +144,7 @@ impl Senders {
     pub fn finish(&mut self, at: Timestamp, outbox: &mut Outbox) {
         for sender in &mut self.senders {
             sender.detector.finish(at);
-            outbox.take_hits(&mut sender.detector, sender.transport);
+            sender.give_hits(outbox);
         }
     }
 }

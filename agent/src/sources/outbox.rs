@@ -1,14 +1,13 @@
-//! The receiver's way to the spool: hits wait in memory while it has no room, those of connections without limit
-//! because connections are not read meanwhile, those of datagrams up to a limit because nothing stops a datagram.
+//! The way of lines' hits to the spool: they wait in memory while it has no room. Those of files, of the journal and of
+//! connections wait without limit, because nothing of these is read meanwhile; those of datagrams up to a limit, because
+//! nothing stops a datagram.
 
 use std::collections::VecDeque;
 
 use detect::Detector;
-use protocol::Hit;
 use protocol::message::Record;
 
-use crate::config::Transport;
-use crate::sources::joining::LogSink;
+use super::joining::LogSink;
 use crate::spool::{NotPut, SpoolStopped};
 
 /// As many as the spool's own queue holds.
@@ -26,18 +25,21 @@ impl Outbox {
         Self { hits, waiting: VecDeque::new(), stopped: None }
     }
 
-    /// Takes every hit of a detector.
-    pub fn take_hits(&mut self, detector: &mut Detector, transport: Transport) {
+    /// Takes every hit of a detector; each waits for as long as it takes.
+    pub fn take_hits(&mut self, detector: &mut Detector) {
         while let Some(hit) = detector.poll_hit() {
-            self.take(hit, transport);
+            self.put(Record::Hit(Box::new(hit)));
         }
     }
 
-    fn take(&mut self, hit: Hit, transport: Transport) {
-        if transport == Transport::Udp && self.waiting.len() >= WAITING_MAX {
-            self.hits.offer(hit);
-        } else {
-            self.put(Record::Hit(Box::new(hit)));
+    /// The same of what came in datagrams: where too many wait, further ones are dropped and counted.
+    pub fn take_hits_of_datagrams(&mut self, detector: &mut Detector) {
+        while let Some(hit) = detector.poll_hit() {
+            if self.waiting.len() >= WAITING_MAX {
+                self.hits.offer(hit);
+            } else {
+                self.put(Record::Hit(Box::new(hit)));
+            }
         }
     }
 
@@ -77,12 +79,22 @@ impl Outbox {
         if self.waiting.is_empty() { self.hits.mark(mark) } else { Ok(false) }
     }
 
-    /// Whether connections should be read; otherwise their senders wait.
+    /// Whether lines should be read; otherwise they wait where they are.
     pub fn is_open(&self) -> bool {
-        self.waiting.is_empty() && self.hits.is_open()
+        self.has_room() && self.spool_is_open()
     }
 
-    /// Whether something waits.
+    /// Whether everything that was put went on, and the next will.
+    pub fn has_room(&self) -> bool {
+        self.waiting.is_empty() && self.stopped.is_none()
+    }
+
+    /// Whether the spool takes anything, whatever waits here.
+    pub fn spool_is_open(&self) -> bool {
+        self.hits.is_open()
+    }
+
+    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
