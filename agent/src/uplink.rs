@@ -7,6 +7,7 @@ mod dial;
 pub mod enrolment;
 mod fetch;
 mod tls;
+mod trouble;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use self::backoff::Backoff;
 use self::delivery::Ended;
-use self::dial::Trouble;
+use self::trouble::Trouble;
 use crate::bundles::store::BundleStore;
 use crate::clock;
 use crate::identity::Identity;
@@ -145,7 +146,8 @@ impl Uplink {
             Ended::NewEpoch => Some(Duration::ZERO),
             Ended::RetryAfter(wait, reason) => {
                 self.tell(&format!("the collector asks to wait {} s: {reason}", wait.as_secs()), false);
-                Some(wait.min(RETRY_AFTER_MAX).max(self.backoff.next_wait(rand::random())))
+                let wait = Backoff::wait_as_asked(wait.min(RETRY_AFTER_MAX), rand::random());
+                Some(wait.max(self.backoff.next_wait(rand::random())))
             }
             Ended::Stalled => {
                 self.tell("the collector acknowledges nothing; connecting again", false);
@@ -155,12 +157,16 @@ impl Uplink {
                 self.tell(&format!("the collector broke the protocol: {reason}; connecting again"), false);
                 Some(self.backoff.next_wait(rand::random()))
             }
-            Ended::Trouble(trouble) => Some(self.handle_trouble(&trouble)),
+            Ended::Trouble(trouble) => {
+                let wait = self.handle_trouble(&trouble);
+                let sent_away = lasted > Duration::ZERO && trouble.is_going_away();
+                Some(if sent_away { wait.max(Backoff::wait_for_return(rand::random())) } else { wait })
+            }
         }
     }
 
     fn handle_trouble(&mut self, trouble: &Trouble) -> Duration {
-        self.tell(&trouble.to_string(), trouble.suggests_udp_blocked());
+        self.tell(&trouble.to_string(), matches!(trouble, Trouble::UdpBlocked { .. }));
         self.backoff.next_wait(rand::random())
     }
 

@@ -13,8 +13,8 @@ use tokio::time::{Sleep, interval_at, sleep, timeout};
 use tracing::{info, warn};
 
 use super::Parts;
-use super::dial::Trouble;
 use super::fetch::CollectorTransport;
+use super::trouble::Trouble;
 use crate::bundles::not_taken::NotTaken;
 use crate::bundles::verify::Repository;
 use crate::clock;

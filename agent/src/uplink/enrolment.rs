@@ -7,8 +7,9 @@ use protocol::frame::{LENGTH_BYTES, decode, decode_length, encode};
 use quinn::{Connection, VarInt};
 use tokio::time::timeout;
 
-use super::dial::{Trouble, dial};
+use super::dial::dial;
 use super::tls::{TlsError, enrolment_config};
+use super::trouble::Trouble;
 
 /// The collector signs within this time.
 const ANSWER_SECONDS_MAX: Duration = Duration::from_secs(30);

@@ -89,6 +89,11 @@ fn quic_config(mut tls: rustls::ClientConfig, alpn: &[u8]) -> Result<ClientConfi
         .receive_window(WINDOW_BYTES)
         .send_window(u64::from(WINDOW_BYTES))
         .datagram_receive_buffer_size(None)
+        // Mobile and satellite lines reorder: what is late is not lost, and a hit can wait for what is.
+        .packet_threshold(24)
+        .time_threshold(2.0)
+        // Larger packets save little here, and a way that swallows them only later costs a minute of silence.
+        .mtu_discovery_config(None)
         // Drivers that claim it and drop the packets are common on gateways.
         .enable_segmentation_offload(false);
     config.transport_config(Arc::new(transport));

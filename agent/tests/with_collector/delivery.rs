@@ -46,9 +46,9 @@ fn hit(number: u64) -> Hit {
 }
 
 /// The spool and the uplink of an agent, without its sources.
-struct Sender {
+pub struct Sender {
     sink: Option<HitSink>,
-    status: Published<UplinkStatus>,
+    pub status: Published<UplinkStatus>,
     spool: Stage,
     uplink: Stage,
     /// Works until it is dropped.
@@ -56,7 +56,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn start(state_dir: &Path, identity: &Identity) -> Self {
+    pub fn start(state_dir: &Path, identity: &Identity) -> Self {
         let folder = state_dir.join("spool");
         let spool = spool::start(&folder, &SpoolConfig { bytes_max: 64 << 20 }).unwrap();
         let status = Published::new(UplinkStatus::default());
@@ -81,7 +81,7 @@ impl Sender {
         Self { sink: Some(spool.sink), status, spool: spool.thread, uplink, _bundles: bundles }
     }
 
-    fn put(&self, numbers: std::ops::Range<u64>) {
+    pub fn put(&self, numbers: std::ops::Range<u64>) {
         for number in numbers {
             let mut record = Box::new(Record::Hit(Box::new(hit(number))));
             while let Err(NotPut::Full(refused)) = self.sink.as_ref().unwrap().put(record) {
@@ -91,13 +91,13 @@ impl Sender {
         }
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.sink = None;
         self.spool.join().unwrap().unwrap();
         self.uplink.join().unwrap().unwrap();
     }
 
-    fn trouble(&self) -> String {
+    pub fn trouble(&self) -> String {
         self.status.load().last_error.clone()
     }
 }

@@ -4,4 +4,6 @@
 
 mod delivery;
 mod enrolment;
+mod network;
 mod peer;
+mod relay;

@@ -15,8 +15,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::IngestError;
 use crate::folders::StateFolder;
 
-/// Streams that a peer may have open: the session and its fetches.
-const STREAMS_MAX: u32 = 16;
+/// Streams that a peer may have open: the session and its fetches, which come one after the other.
+const STREAMS_MAX: u32 = 4;
 /// Bytes in flight on one stream and on one connection: what one peer can make the collector hold.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
@@ -76,6 +76,8 @@ fn transport() -> TransportConfig {
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None)
+        // A way that swallows larger packets from some moment on must not cost the session.
+        .mtu_discovery_config(None)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MILLIS))));
     transport
 }
