@@ -1,5 +1,6 @@
 //! The Debian packages on a fresh Debian 12 with a real systemd: installed, set up as their postinst says,
-//! both services active, a hit arrives; removed, nothing is left running.
+//! both services active, hits of every source arrive; after the machine's restart both run, and what the journal took in
+//! before it is not lost; removed, nothing is left running.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may")]
 
@@ -12,8 +13,12 @@ use vedetta_tests::netlab::wait_for;
 
 const NAME: &str = "pacchetto.cattivo.example";
 const ADDRESS: &str = "203.0.113.99";
+/// In a message to the journal.
+const IN_THE_JOURNAL: &str = "203.0.113.98";
 /// In a datagram of syslog.
 const SENT: &str = "203.0.113.97";
+/// In a message to the journal while the sensor is down, before the machine is started anew.
+const BEFORE_THE_START: &str = "203.0.113.96";
 
 /// `VEDETTA_DEB_DIR`, or where `cargo deb` leaves the packages.
 fn packages() -> anyhow::Result<Vec<PathBuf>> {
@@ -35,10 +40,10 @@ fn packages() -> anyhow::Result<Vec<PathBuf>> {
 }
 
 #[test]
-fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
+fn the_packages_install_on_debian_12_and_hits_arrive() -> anyhow::Result<()> {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab");
     let folder = tempfile::tempdir()?;
-    let debian = Container::boot("vedetta-pacchetti", folder.path(), &cache)?;
+    let mut debian = Container::boot("vedetta-pacchetti", folder.path(), &cache)?;
     let shell = |line: &str| debian.shell(line).with_context(|| format!("in the container: {line}"));
 
     std::fs::create_dir_all(debian.root().join("srv/packages"))?;
@@ -68,7 +73,7 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
         shell("journalctl --no-pager -u vedetta-agent -u vedetta-collector").unwrap_or_default()
     })?;
 
-    // A real packet on the captured interface, a line in the followed log, a message by syslog.
+    // A real packet on the captured interface, a line in the followed log, a message to the journal, one by syslog.
     shell(&format!(
         "printf '{}' >/dev/udp/127.0.0.1/53",
         escaped(&vedetta_tests::netlab::traffic::question(NAME))
@@ -76,18 +81,11 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
     shell(&format!(
         "echo 'sshd[7]: Failed password for root from {ADDRESS} port 9 ssh2' >>/var/log/auth.log"
     ))?;
-    shell(&format!("logger --server 127.0.0.1 --udp --port 514 'connection from {SENT} refused'"))?;
-    let hits = wait_for("all three hits", 60, || {
-        let printed = shell("runuser -u vedetta-collector -- vedetta-collector hits --json")?;
-        let hits: Vec<Value> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        Ok((hits.len() >= 3).then_some(hits))
-    })
-    .with_context(|| {
-        shell("journalctl --no-pager -u vedetta-agent -u vedetta-collector").unwrap_or_default()
-    })?;
-    let mut values: Vec<&str> = hits.iter().filter_map(|hit| hit["value"].as_str()).collect();
-    values.sort_unstable();
-    assert_eq!(values, [SENT, ADDRESS, NAME]);
+    shell(&format!(
+        "logger --tag sshd --id=7 'Failed password for root from {IN_THE_JOURNAL} port 9 ssh2' \
+         && logger --server 127.0.0.1 --udp --port 514 'connection from {SENT} refused'"
+    ))?;
+    wait_for_hits(&shell, &[SENT, IN_THE_JOURNAL, ADDRESS, NAME])?;
 
     let owner = shell("stat -c %U:%a /var/lib/vedetta-agent/identity/key.pem")?;
     assert_eq!(owner.trim(), "vedetta-agent:600", "the key is the sensor's alone");
@@ -98,6 +96,10 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
     );
 
     shell("systemctl restart vedetta-agent vedetta-collector")?;
+    shell(&format!("systemctl stop vedetta-agent && logger --tag sshd 'denied {BEFORE_THE_START}'"))?;
+    debian.reboot()?;
+    let shell = |line: &str| debian.shell(line).with_context(|| format!("in the container: {line}"));
+    wait_for_hits(&shell, &[BEFORE_THE_START, SENT, IN_THE_JOURNAL, ADDRESS, NAME])?;
     shell("dpkg --remove vedetta-agent vedetta-collector vedetta-cosc")?;
     let left = shell("pgrep --list-name vedetta || true")?;
     assert_eq!(left.trim(), "", "removed packages leave nothing running");
@@ -105,6 +107,22 @@ fn the_packages_install_on_debian_12_and_a_hit_arrives() -> anyhow::Result<()> {
 }
 
 type Shell<'a> = dyn Fn(&str) -> anyhow::Result<String> + 'a;
+
+/// Waits until the centre has one hit of each of these, and no other.
+fn wait_for_hits(shell: &Shell<'_>, expected: &[&str]) -> anyhow::Result<()> {
+    let hits = wait_for(&format!("{} hits", expected.len()), 60, || {
+        let printed = shell("runuser -u vedetta-collector -- vedetta-collector hits --json")?;
+        let hits: Vec<Value> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        Ok((hits.len() >= expected.len()).then_some(hits))
+    })
+    .with_context(|| {
+        shell("journalctl --no-pager -u vedetta-agent -u vedetta-collector").unwrap_or_default()
+    })?;
+    let mut values: Vec<&str> = hits.iter().filter_map(|hit| hit["value"].as_str()).collect();
+    values.sort_unstable();
+    assert_eq!(values, expected);
+    Ok(())
+}
 
 /// What the postinst of vedetta-collector says, with the desk in a folder of its own.
 fn set_up_centre(shell: &Shell<'_>) -> anyhow::Result<()> {
@@ -121,7 +139,9 @@ fn set_up_centre(shell: &Shell<'_>) -> anyhow::Result<()> {
         "cd /srv && vedetta-cosc request --name cosc-esempio --out desk && cp desk/desk.req.pem /tmp/ && chmod 644 /tmp/desk.req.pem",
     )?;
     shell(&format!("{collector} admit-desk /tmp/desk.req.pem --name cosc-esempio >/srv/desk/chain.pem"))?;
-    shell(&format!("printf '%s\\n' {NAME} {ADDRESS} {SENT} >/srv/values.txt"))?;
+    shell(&format!(
+        "printf '%s\\n' {NAME} {ADDRESS} {IN_THE_JOURNAL} {SENT} {BEFORE_THE_START} >/srv/values.txt"
+    ))?;
     shell(
         "cd /srv && vedetta-cosc bundle --issuer cosc-esempio --serial 1 --out b.zst values.txt \
          && vedetta-cosc sign --keys keys --repository repository b.zst \

@@ -1,5 +1,6 @@
 //! The journal worker with a real journald, in a mount namespace of its own: over restarts, kills, rotation, a position
-//! that was not saved and a journal that was vacuumed, every message's hit is on disk once.
+//! that was not saved, a journal that was vacuumed and a machine that was started anew, every message's hit is on disk
+//! once.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
 
@@ -14,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use detect::{DetectorConfig, Matcher};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use protocol::message::{LossReason, Record, SourceStatus};
 use protocol::{Hit, Indicator, LookFor, Serial};
 use vedetta_agent::config::{JournalConfig, SpoolConfig};
@@ -53,29 +56,58 @@ fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A journald that writes below a `/run` of its own.
+/// A journald that writes below a `/run` of its own, into a folder that outlives it.
 struct Journald {
+    kept: tempfile::TempDir,
     child: Child,
+    boots: usize,
     written: u32,
 }
 
 impl Journald {
     fn start() -> Self {
+        let kept = tempfile::tempdir().unwrap();
+        fs::create_dir(kept.path().join("journal")).unwrap();
+        let child = Self::boot(kept.path(), 1);
+        let journald = Self { kept, child, boots: 1, written: 0 };
+        journald.wait();
+        journald
+    }
+
+    fn boot(kept: &Path, number: usize) -> Child {
+        fs::write(kept.join("boot_id"), format!("00000000-0000-4000-8000-{number:012}\n")).unwrap();
         let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal /run/log/journal && \
+                      mount --bind \"$1/journal\" /run/log/journal && \
+                      mount --bind \"$1/boot_id\" /proc/sys/kernel/random/boot_id && \
                       exec /lib/systemd/systemd-journald";
-        let child = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "--propagation=private", "sh", "-c", script])
+        Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "--propagation=private", "sh", "-c", script, "sh"])
+            .arg(kept)
             .stdin(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("unshare (util-linux): {error}"));
-        let journald = Self { child, written: 0 };
+            .unwrap_or_else(|error| panic!("unshare (util-linux): {error}"))
+    }
+
+    fn wait(&self) {
         wait_for("journald", || {
-            journald.path("systemd/journal/dev-log").exists()
-                && journald.path("systemd/journal/socket").exists()
+            self.path("systemd/journal/dev-log").exists() && self.path("systemd/journal/socket").exists()
         });
         // It has written its own first messages, which are older than what follows.
-        wait_for("its first messages", || journald.exported().contains("Journal started"));
-        journald
+        let is_begun = || self.exported().matches("Journal started").count() == self.boots;
+        wait_for("its first messages", is_begun);
+    }
+
+    /// As when the machine is started anew.
+    fn reboot(&mut self) {
+        self.signal(Signal::SIGTERM);
+        self.child.wait().unwrap();
+        self.boots += 1;
+        self.child = Self::boot(self.kept.path(), self.boots);
+        self.wait();
+    }
+
+    fn signal(&self, signal: Signal) {
+        nix::sys::signal::kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -122,8 +154,7 @@ impl Journald {
 
     fn rotate(&self) {
         let before = self.files();
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR2).unwrap();
+        self.signal(Signal::SIGUSR2);
         wait_for("the rotation", || self.files() > before);
     }
 
@@ -335,6 +366,23 @@ fn messages_that_were_vacuumed_away_are_told() {
     });
     assert_eq!(running.status().dropped, 1);
     assert_eq!(gateway.stop(running).len(), 4, "the first message after a gap was passed over");
+}
+
+#[test]
+fn what_was_written_before_the_machine_went_down_is_read() {
+    let mut gateway = Gateway::new();
+    let running = gateway.start();
+    gateway.journald.write(2);
+    gateway.stop(running);
+    gateway.journald.write(2);
+    gateway.journald.reboot();
+    gateway.journald.write(1);
+    let running = gateway.start();
+    gateway.journald.write(2);
+    wait_for("the last hit", || gateway.hits(&running.control).len() >= 7);
+    let gaps = gateway.records(&running.control).len() - gateway.hits(&running.control).len();
+    let hits = gateway.stop(running);
+    assert_eq!((hits.len(), identities(&hits).len(), gaps), (7, 7, 0), "lost, doubled or told as a gap");
 }
 
 #[test]

@@ -15,6 +15,7 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpcap0.8,ca-certificates,ipr
 /// A running container; powered off and deleted when dropped.
 #[derive(Debug)]
 pub struct Container {
+    name: String,
     nspawn: Child,
     leader: u32,
     root: PathBuf,
@@ -43,45 +44,29 @@ impl Container {
         std::fs::create_dir_all(&root)?;
         run(Command::new("tar").arg("--extract").arg("--file").arg(&archive).arg("--directory").arg(&root))?;
         let log = folder.join("console.log");
-        let console = File::create(&log)?;
-        let mut nspawn = Command::new("systemd-nspawn")
-            .arg(format!("--directory={}", root.display()))
-            .arg(format!("--machine={name}"))
-            .args([
-                "--boot",
-                "--private-network",
-                "--register=no",
-                "--keep-unit",
-                "--quiet",
-                "--console=pipe",
-            ])
-            .stdin(Stdio::null())
-            .stdout(console.try_clone()?)
-            .stderr(console)
-            .spawn()
-            .context("systemd-nspawn (Debian package systemd-container)")?;
-        let children = format!("/proc/{0}/task/{0}/children", nspawn.id());
-        let leader = wait_for("the container's first process", 30, || {
-            if let Some(status) = nspawn.try_wait()? {
-                anyhow::bail!("systemd-nspawn ended: {status}");
-            }
-            let text = std::fs::read_to_string(&children)?;
-            Ok(text.split_whitespace().next().and_then(|pid| pid.parse().ok()))
-        });
-        let leader = match leader {
-            Ok(leader) => leader,
-            Err(error) => {
-                let _ = nspawn.kill();
-                return Err(error.context(std::fs::read_to_string(&log).unwrap_or_default()));
-            }
-        };
-        let container = Self { nspawn, leader, root, log };
+        let (nspawn, leader) = start(name, &root, &log)?;
+        let container = Self { name: name.into(), nspawn, leader, root, log };
+        container.wait()?;
+        Ok(container)
+    }
+
+    /// Shuts it down and starts it anew, with another boot ID.
+    ///
+    /// # Errors
+    /// When it does not end or does not come up again; its console is in the error.
+    pub fn reboot(&mut self) -> anyhow::Result<()> {
+        self.shell("systemctl poweroff --no-block")?;
+        wait_for("the container's end", 60, || Ok(self.nspawn.try_wait()?))?;
+        (self.nspawn, self.leader) = start(&self.name, &self.root, &self.log)?;
+        self.wait()
+    }
+
+    fn wait(&self) -> anyhow::Result<()> {
         wait_for("the container's systemd", 60, || {
-            let state = container.shell("systemctl is-system-running --wait || true")?;
+            let state = self.shell("systemctl is-system-running --wait || true")?;
             Ok(matches!(state.trim(), "running" | "degraded").then_some(()))
         })
-        .with_context(|| container.console())?;
-        Ok(container)
+        .with_context(|| self.console())
     }
 
     /// Its file system, as seen from here.
@@ -101,6 +86,39 @@ impl Container {
     pub fn shell(&self, line: &str) -> anyhow::Result<String> {
         let leader = self.leader.to_string();
         run(Command::new("nsenter").args(["--target", &leader, "--all", "--", "/bin/bash", "-euc", line]))
+    }
+}
+
+/// Boots what lies in `root`; gives systemd-nspawn and the container's first process.
+fn start(name: &str, root: &Path, log: &Path) -> anyhow::Result<(Child, u32)> {
+    let console = File::create(log)?;
+    let mut nspawn = Command::new("systemd-nspawn")
+        .arg(format!("--directory={}", root.display()))
+        .arg(format!("--machine={name}"))
+        .args(["--boot", "--private-network", "--register=no", "--keep-unit", "--quiet", "--console=pipe"])
+        .stdin(Stdio::null())
+        .stdout(console.try_clone()?)
+        .stderr(console)
+        .spawn()
+        .context("systemd-nspawn (Debian package systemd-container)")?;
+    let children = format!("/proc/{0}/task/{0}/children", nspawn.id());
+    let leader = wait_for("the container's first process", 30, || {
+        if let Some(status) = nspawn.try_wait()? {
+            anyhow::bail!("systemd-nspawn ended: {status}");
+        }
+        let text = std::fs::read_to_string(&children)?;
+        // Before it there is a child that only sets up.
+        let is_systemd = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "systemd")
+        };
+        Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_systemd))
+    });
+    match leader {
+        Ok(leader) => Ok((nspawn, leader)),
+        Err(error) => {
+            let _ = nspawn.kill();
+            Err(error.context(std::fs::read_to_string(log).unwrap_or_default()))
+        }
     }
 }
 

@@ -114,7 +114,10 @@ pub fn start(parts: JournalParts, stop: Stop) -> io::Result<Stage> {
         position: position.clone(),
         sought: None,
         units: config.units.iter().map(|unit| unit.clone().into_bytes()).collect(),
-        own_pid: own_process.to_string().into_bytes(),
+        own: Own {
+            pid: own_process.to_string().into_bytes(),
+            since: u64::try_from(clock::now().as_micros()).unwrap_or(0),
+        },
         lines: 0,
         line: Vec::new(),
         news: false,
@@ -152,11 +155,18 @@ struct Reader {
     /// The entry with which journalctl should begin: it was read before.
     sought: Option<Position>,
     units: Vec<Vec<u8>>,
-    own_pid: Vec<u8>,
+    own: Own,
     lines: u64,
     line: Vec<u8>,
     /// Something came since journalctl was started, if only the entry that was read before.
     news: bool,
+}
+
+/// This process.
+struct Own {
+    pid: Vec<u8>,
+    /// What is older, another process of the same number wrote, perhaps before the machine was started anew.
+    since: u64,
 }
 
 struct Worker {
@@ -383,7 +393,7 @@ impl Reader {
             }
         }
         self.news = true;
-        if is_wanted(entry, &self.units, &self.own_pid) {
+        if is_wanted(entry, &self.units) && !self.own.wrote(entry, position.realtime) {
             self.read(entry);
         }
         self.position = position;
@@ -437,11 +447,14 @@ impl Reader {
     }
 }
 
-/// Everything of the units that are named, or of all when none is, but nothing of the agent itself.
-fn is_wanted(entry: &Entry, units: &[Vec<u8>], own_pid: &[u8]) -> bool {
-    if entry.pid == own_pid {
-        return false;
+impl Own {
+    fn wrote(&self, entry: &Entry, realtime: u64) -> bool {
+        entry.pid == self.pid && realtime >= self.since
     }
+}
+
+/// Everything of the units that are named, or of all when none is.
+fn is_wanted(entry: &Entry, units: &[Vec<u8>]) -> bool {
     let is_named = |unit: &[u8]| units.iter().any(|known| known == unit);
     units.is_empty() || is_named(&entry.unit) || (entry.transport == b"kernel" && is_named(b"kernel"))
 }
@@ -457,31 +470,39 @@ fn place_of(cursor: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn check([unit, transport, pid]: [&str; 3], units: &[&str], expected: bool) {
-        let [unit, transport, pid] = [unit, transport, pid].map(|text| text.as_bytes().to_vec());
-        let entry = Entry { unit, transport, pid, ..Entry::default() };
+    fn check([unit, transport]: [&str; 2], units: &[&str], expected: bool) {
+        let [unit, transport] = [unit, transport].map(|text| text.as_bytes().to_vec());
+        let entry = Entry { unit, transport, ..Entry::default() };
         let units: Vec<Vec<u8>> = units.iter().map(|unit| unit.as_bytes().to_vec()).collect();
-        assert_eq!(is_wanted(&entry, &units, b"99"), expected, "{entry:?}");
+        assert_eq!(is_wanted(&entry, &units), expected, "{entry:?}");
     }
 
     #[test]
-    fn without_units_everything_is_read_but_what_the_agent_says() {
-        check(["ssh.service", "syslog", "7"], &[], true);
-        check(["", "kernel", ""], &[], true);
-        check(["", "", ""], &[], true);
-        check(["vedetta-agent.service", "stdout", "99"], &[], false);
-        check(["vedetta-agent.service", "stdout", "99"], &["vedetta-agent.service"], false);
+    fn without_units_everything_is_read() {
+        check(["ssh.service", "syslog"], &[], true);
+        check(["", "kernel"], &[], true);
+        check(["", ""], &[], true);
+    }
+
+    #[test]
+    fn what_the_agent_says_is_not_read_but_what_had_its_number_before() {
+        let own = Own { pid: b"99".to_vec(), since: 1000 };
+        let wrote = |pid: &str, realtime| own.wrote(&Entry { pid: pid.into(), ..Entry::default() }, realtime);
+        assert_eq!(
+            [wrote("99", 1000), wrote("99", 999), wrote("98", 1000), wrote("", 1000)],
+            [true, false, false, false]
+        );
     }
 
     #[test]
     fn with_units_only_theirs_are_read() {
         let units = &["ssh.service", "kernel"];
-        check(["ssh.service", "syslog", "7"], units, true);
-        check(["", "kernel", ""], units, true);
-        check(["", "kernel", ""], &["ssh.service"], false);
-        check(["cron.service", "syslog", "7"], units, false);
-        check(["ssh.service.d", "syslog", "7"], units, false);
-        check(["", "syslog", "7"], units, false);
+        check(["ssh.service", "syslog"], units, true);
+        check(["", "kernel"], units, true);
+        check(["", "kernel"], &["ssh.service"], false);
+        check(["cron.service", "syslog"], units, false);
+        check(["ssh.service.d", "syslog"], units, false);
+        check(["", "syslog"], units, false);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `journalctl` as a child: it reads the journal in every form that systemd gives it, and follows it.
 
+use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -10,6 +11,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::export::FIELDS;
 
+/// Without these, `--follow` gives only the boot whose number `/proc` shows: the end of the boot before is left out when
+/// the machine is started anew, and everything where a container's `/proc` shows a sandbox the host's number. What other
+/// machines sent comes with `--merge`, so this machine's is asked for. systemd 250 refuses `--merge` but for all boots.
+const EVERY_BOOT: [&str; 2] = ["--merge", "--boot=all"];
+const MACHINE_ID: &str = "/etc/machine-id";
 /// What it may write ahead.
 const PIPE_BYTES: i32 = 1 << 20;
 /// What is kept of its complaints.
@@ -37,7 +43,7 @@ impl Journalctl {
     /// When it cannot be started.
     pub fn start(from: &From, folder: Option<&Path>) -> io::Result<Self> {
         let mut command = Command::new("journalctl");
-        command.args(["--output=export", "--follow", "--no-tail", "--no-pager"]);
+        command.args(["--output=export", "--follow", "--no-tail", "--no-pager"]).args(EVERY_BOOT);
         command.arg(format!("--output-fields={FIELDS}"));
         command.arg(match from {
             From::Cursor(cursor) => format!("--cursor={cursor}"),
@@ -45,6 +51,8 @@ impl Journalctl {
         });
         if let Some(folder) = folder {
             command.arg("--directory").arg(folder);
+        } else if let Some(id) = machine_id() {
+            command.arg(format!("_MACHINE_ID={id}"));
         }
         command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
@@ -94,6 +102,12 @@ impl Journalctl {
     pub fn forget_said(&mut self) {
         self.said.clear();
     }
+}
+
+/// What journald writes into each entry of this machine; none where the machine has no number.
+fn machine_id() -> Option<String> {
+    let id = fs::read_to_string(MACHINE_ID).ok()?.trim().to_owned();
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
 }
 
 impl Drop for Journalctl {
