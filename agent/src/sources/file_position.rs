@@ -109,7 +109,8 @@ pub struct FilePosition {
     /// Whether more of it is to be read.
     #[serde(default)]
     pub open: bool,
-    /// For what begins after a truncation, when that was, in microseconds: a copy of it was written later.
+    /// For what begins after a truncation, or with the first look at a log: when it had been written last, in
+    /// microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_at: Option<i64>,
 }
@@ -151,6 +152,11 @@ impl FilePosition {
         self.offset.max(u64::from(self.head.bytes)) < MARKER_BYTES as u64
     }
 
+    /// Whether it may have been copied and truncated without a trace but the copy: so little is known of it.
+    pub fn may_be_cut(&self) -> bool {
+        self.is_weak() && (self.truncations > 0 || self.begun_at.is_some())
+    }
+
     /// Compares content with what was read, and says whether nothing else is there.
     ///
     /// # Errors
@@ -172,16 +178,30 @@ impl FilePosition {
         let mut buffer = [0; HEAD_BYTES];
         let head = buffer.get_mut(..usize::from(self.head.bytes)).unwrap_or_default();
         let read = content.read_at(head, 0)?;
-        if read < head.len() || !self.head.begins(head) {
+        if read < head.len() {
+            return Ok(if read == 0 { Proof::Other } else { Proof::Little });
+        }
+        if !self.head.begins(head) {
             return Ok(Proof::Other);
         }
+        Ok(match self.is_marked(content)? {
+            Some(true) => Proof::Same,
+            Some(false) => Proof::Other,
+            None if self.head.is_empty() => Proof::Other,
+            None => Proof::Shorter,
+        })
+    }
+
+    /// Whether the bytes before the offset are the same; `None` when it ends before.
+    ///
+    /// # Errors
+    /// When the content cannot be read.
+    pub fn is_marked(&self, content: &mut Content) -> io::Result<Option<bool>> {
         let mut buffer = [0; MARKER_BYTES];
         let before = self.offset.min(MARKER_BYTES as u64);
         let marker = buffer.get_mut(..usize::try_from(before).unwrap_or(0)).unwrap_or_default();
-        if content.read_at(marker, self.offset - before)? < marker.len() {
-            return Ok(if self.head.is_empty() { Proof::Other } else { Proof::Shorter });
-        }
-        Ok(if marker_of(marker) == self.marker { Proof::Same } else { Proof::Other })
+        let read = content.read_at(marker, self.offset - before)?;
+        Ok(if read < marker.len() { None } else { Some(marker_of(marker) == self.marker) })
     }
 }
 
@@ -192,6 +212,8 @@ pub enum Proof {
     Same,
     /// It begins like it and ends before the offset.
     Shorter,
+    /// It ends before it could be told by its first bytes.
+    Little,
     /// It is something else.
     Other,
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::line_reader::{Block, Content, FileId, FilePosition, HandOn, LineReader, Proof, Reading, Reset};
-use super::takeup::{Search, Unseen, open_log, take_up};
+use super::takeup::{Search, Unseen, in_order, open_log, take_up};
 pub use super::turn::{FollowError, Gap, Turn};
 
 /// A rotated file is read on for so long after its last line: its writer may not have noticed yet.
@@ -39,10 +39,11 @@ impl PathPosition {
             files.iter().find(|known| known.is_of(file)).copied()
         };
         let older = self.files.iter().filter(|file| same(&newer.files, file).is_none()).copied();
-        let later = newer
-            .files
-            .iter()
-            .filter_map(|file| same(&self.files, file).or_else(|| Some(file.begun()).filter(|_| file.open)));
+        let later = newer.files.iter().filter_map(|file| match same(&self.files, file) {
+            Some(known) if known.open && known.is_blank() => Some(file.begun()),
+            None if file.open => Some(file.begun()),
+            known => known,
+        });
         Self { files: older.chain(later).collect(), target: newer.target.clone() }
     }
 }
@@ -133,7 +134,7 @@ impl Follower {
     fn started(&mut self, reader: io::Result<LineReader>) -> Option<FollowError> {
         match reader {
             Ok(reader) => {
-                self.current = Some(reader);
+                self.current = Some(reader.begun_now());
                 None
             }
             Err(error) => Some(self.error(error)),
@@ -153,56 +154,54 @@ impl Follower {
     }
 
     fn take_up(&mut self, opened: Option<(fs::File, FileId)>, saved: &PathPosition) -> io::Result<()> {
-        let newest = saved.files.len().saturating_sub(1);
-        let (mut known, mut sought) = (Vec::new(), Vec::new());
-        for (index, file) in saved.files.iter().enumerate() {
-            if file.open || index == newest { sought.push(*file) } else { known.push(*file) }
-        }
+        let mut contents = in_order(saved.files.clone());
+        // It may have grown.
+        contents.iter_mut().next_back().into_iter().for_each(|newest| newest.open = true);
         let (mut unseen, mut cut) = (Unseen::Files, None);
         if let Some((file, id)) = opened {
-            let mine = sought.iter().rposition(|sought| sought.id.is(&id));
-            let position = match mine {
-                Some(mine) => sought.get(mine).copied(),
-                None => known.iter().rev().find(|known| known.id.is(&id)).copied(),
-            };
+            let mine = contents.iter().rposition(|content| content.id.is(&id));
+            let position = mine.and_then(|mine| contents.get(mine)).copied();
             let (mut reader, went_on) = self.reopen(file, id, position)?;
             let truncations = reader.position().truncations;
-            let is_weak = position.is_some_and(|position| position.is_weak());
-            match mine {
+            match position.filter(|position| position.open) {
                 // Nothing may have been put down of it before it was truncated once more: then there is a newer
                 // copy than that of the content before.
-                Some(_) if went_on && is_weak && truncations > 0 => {
+                Some(position) if went_on && position.may_be_cut() => {
                     reader.look_at_head();
                     unseen = Unseen::Copies(id, truncations.wrapping_add(1));
                 }
-                Some(mine) if went_on => drop(sought.remove(mine)),
-                Some(_) => {
+                Some(_) if !went_on => {
                     cut = Some(0);
                     unseen = Unseen::Copies(id, truncations);
                 }
-                None => known.retain(|known| !known.is_of(&reader.position())),
+                _ => contents
+                    .iter_mut()
+                    .filter(|content| content.is_of(&reader.position()))
+                    .for_each(|content| content.open = false),
             }
             self.current = Some(reader);
         }
-        let newest = saved.files.last();
-        if !newest.is_some_and(|newest| sought.iter().any(|sought| sought.is_of(newest))) {
+        if contents.last().is_none_or(|newest| !newest.open) {
             unseen = Unseen::Nothing;
         }
-        self.closed.clone_from(&known);
-        let homes = self.homes(&saved.target);
         let current = self.current.as_ref().map(LineReader::position);
-        self.read_on(&Search { homes: &homes, known: &known, sought: &sought, current, unseen }, cut)
+        let is_current = |content: &&FilePosition| current.is_some_and(|current| current.is_of(content));
+        self.closed =
+            contents.iter().filter(|content| !content.open && !is_current(content)).copied().collect();
+        let homes = self.homes(&saved.target);
+        self.read_on(&Search { homes: &homes, contents: &contents, current, unseen }, cut)
     }
 
     /// Of content that was begun when nothing was there yet it is not known by anything that it is still the same: it
-    /// may have been copied and truncated since.
+    /// may have been copied and truncated since. What it is known by is put down before it is read.
     fn settle_blank(&mut self) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         let blank = current.position();
-        if !blank.is_blank() || blank.truncations == 0 || current.lag_bytes() == 0 {
+        if !blank.is_blank() || !blank.may_be_cut() || current.lag_bytes() == 0 {
             return Ok(());
         }
         current.look_at_head();
+        self.found.begun |= !current.position().is_blank();
         self.find_copies(blank, None)
     }
 
@@ -210,10 +209,12 @@ impl Follower {
     fn find_copies(&mut self, content: FilePosition, cut: Option<u64>) -> io::Result<()> {
         let current = self.current.as_ref().map(LineReader::position);
         let is_current = |known: &FilePosition| current.is_some_and(|current| current.is_of(known));
-        let known: Vec<FilePosition> = self.files().filter(|known| !is_current(known)).collect();
-        let (homes, sought) = (self.homes(&[]), [content]);
+        let known = self.files().filter(|known| !is_current(known));
+        let known = known.map(|known| FilePosition { open: false, ..known });
+        let contents = in_order(known.chain([FilePosition { open: true, ..content }]).collect());
+        let homes = self.homes(&[]);
         let unseen = Unseen::Copies(content.id, content.truncations.wrapping_add(1));
-        let search = Search { homes: &homes, known: &known, sought: &sought, current, unseen };
+        let search = Search { homes: &homes, contents: &contents, current, unseen };
         self.read_on(&search, cut).inspect_err(|_| {
             let (generation, from) = (content.truncations, content.offset);
             self.found.gaps.push(Gap { generation, from, seen: cut.unwrap_or(from) });
@@ -253,7 +254,7 @@ impl Follower {
     /// it had been seen.
     fn read_on(&mut self, search: &Search<'_>, cut: Option<u64>) -> io::Result<()> {
         let mut taken = take_up(search)?;
-        let newest = search.sought.last();
+        let newest = search.contents.last();
         let seen_of = |position: &FilePosition| {
             cut.filter(|_| newest.is_some_and(|newest| newest.is_of(position))).unwrap_or(0)
         };
@@ -504,15 +505,15 @@ impl Follower {
             self.current = Some(self.old.remove(back).reader);
             return Ok(());
         }
-        let known: Vec<FilePosition> = self.files().collect();
+        let known = self.files().map(|known| FilePosition { open: false, ..known });
+        let known = in_order(known.collect());
         let before = known.iter().rev().find(|known| known.id.is(&id)).copied();
         let (reader, _) = self.reopen(file, id, before)?;
         // Files that came and were renamed between two looks.
         let homes = self.homes(target);
         let search = Search {
             homes: &homes,
-            known: &known,
-            sought: &[],
+            contents: &known,
             current: Some(reader.position()),
             unseen: if known.is_empty() { Unseen::Nothing } else { Unseen::Files },
         };

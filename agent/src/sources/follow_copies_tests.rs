@@ -11,6 +11,8 @@ struct Copied {
     log: Log,
     now: SystemTime,
     rotations: usize,
+    /// How much of each content was copied.
+    copied: Vec<u64>,
 }
 
 /// Which copies are compressed.
@@ -23,7 +25,8 @@ enum Pack {
 
 impl Copied {
     fn new() -> Self {
-        Self { log: Log::new(), now: SystemTime::now() + Duration::from_secs(10), rotations: 0 }
+        let now = SystemTime::now() + Duration::from_secs(10);
+        Self { log: Log::new(), now, rotations: 0, copied: Vec::new() }
     }
 
     fn path(&self) -> &Path {
@@ -73,7 +76,7 @@ impl Copied {
         self.stamp(&self.log.path.clone());
     }
 
-    /// A content that is read while it is written, but for its end, which is not copied; gives what was read.
+    /// Content that is read while it is written, but for its end, which is not copied; gives what was read.
     fn live(&mut self, follower: &mut Follower, pack: Pack) -> BTreeSet<(String, u64)> {
         let number = self.rotations;
         let mut seen = BTreeSet::new();
@@ -83,6 +86,7 @@ impl Copied {
             seen.extend(lines.into_iter().zip(places));
         }
         assert_eq!(seen.len(), 2, "content {number}");
+        self.copied.push(fs::metadata(&self.log.path).unwrap().len());
         self.copy(pack);
         self.write(&format!("{number} lost"));
         self.truncate();
@@ -99,11 +103,25 @@ fn begun(follower: &mut Follower) -> PathPosition {
     position
 }
 
+/// What was put down, and of what came later only that it was begun when nothing was there.
+fn with_blank(saved: &PathPosition, newer: &PathPosition) -> PathPosition {
+    let known = |file: &FilePosition| saved.files.iter().any(|known| known.is_of(file));
+    let later = newer.files.iter().filter(|file| !known(file) && file.is_blank()).copied();
+    PathPosition { files: saved.files.iter().copied().chain(later).collect(), target: Vec::new() }
+}
+
 /// What is read after a restart, and of which contents gaps are told.
 fn restarted(log: &Copied, saved: &PathPosition) -> (BTreeSet<(String, u64)>, BTreeSet<u32>) {
     let (lines, places, gaps) = read_all(&mut resume(log.path(), saved));
     let read: BTreeSet<(String, u64)> = lines.iter().cloned().zip(places).collect();
     assert_eq!(read.len(), lines.len(), "a line was read twice");
+    for gap in &gaps {
+        let copied = log.copied.get(gap.generation as usize);
+        assert!(
+            copied.is_none_or(|copied| gap.from >= *copied),
+            "what was copied is told to be lost: {gaps:?}"
+        );
+    }
     (read, gaps.iter().map(|gap| gap.generation).collect())
 }
 
@@ -116,12 +134,14 @@ enum Saved {
     Blank,
     /// The same of two contents.
     Blanks,
+    /// The same of one content, and some of the next.
+    BlankAndRead,
 }
 
 #[test]
 fn every_copy_that_was_made_while_nobody_read_is_read_in_its_place() {
     for pack in [Pack::Nothing, Pack::Older, Pack::All] {
-        for kind in [Saved::Read, Saved::Blank, Saved::Blanks] {
+        for kind in [Saved::Read, Saved::Blank, Saved::Blanks, Saved::BlankAndRead] {
             for down in 0..4 {
                 check_outage(pack, kind, down);
             }
@@ -129,6 +149,7 @@ fn every_copy_that_was_made_while_nobody_read_is_read_in_its_place() {
     }
 }
 
+/// How many contents come and go between what was put down and the restart.
 fn check_outage(pack: Pack, kind: Saved, down: u32) {
     let mut log = Copied::new();
     append(log.path(), "");
@@ -139,6 +160,15 @@ fn check_outage(pack: Pack, kind: Saved, down: u32) {
     let mut expected = BTreeSet::new();
     match kind {
         Saved::Blank => {}
+        Saved::BlankAndRead => {
+            expected.extend(log.live(&mut follower, pack));
+            begun(&mut follower);
+            log.write("put down");
+            assert_eq!(read(&mut follower).0.len(), 1);
+            saved.files.retain(|file| file.truncations == 1);
+            let newer = follower.position();
+            saved.files.extend(newer.files.iter().filter(|file| file.truncations != 1).copied());
+        }
         Saved::Read => {
             log.write("put down");
             assert_eq!(read(&mut follower).0.len(), 1);
@@ -146,7 +176,7 @@ fn check_outage(pack: Pack, kind: Saved, down: u32) {
         }
         Saved::Blanks => {
             expected.extend(log.live(&mut follower, pack));
-            saved = saved.with_begun(&begun(&mut follower));
+            saved = with_blank(&saved, &begun(&mut follower));
             assert!(saved.files.iter().rev().take(2).all(FilePosition::is_blank), "{saved:?}");
         }
     }
@@ -241,5 +271,150 @@ fn where_nothing_shows_whether_it_was_truncated_again_a_gap_is_told() {
     fs::remove_file(log.numbered(2, "")).unwrap();
     // As an earlier version put it down.
     saved.files.iter_mut().for_each(|file| file.begun_at = None);
+    log.copied.clear();
     assert!(restarted(&log, &saved).1.contains(&1));
+}
+
+#[test]
+fn of_two_copies_that_little_is_known_of_one_may_be_missing() {
+    for (missing, is_seen) in [(2, false), (2, true), (1, true)] {
+        let mut log = Copied::new();
+        append(log.path(), "");
+        let mut follower = begin(log.path(), Beginning::Start);
+        log.live(&mut follower, Pack::Nothing);
+        let saved = begun(&mut follower);
+        let first = log.live(&mut follower, Pack::Nothing);
+        let mut saved = with_blank(&saved, &begun(&mut follower));
+        log.write("seen");
+        let seen = read_all(&mut follower);
+        if is_seen {
+            // That something was there is put down at once.
+            saved = saved.with_begun(&follower.position());
+        }
+        let mut second = log.live(&mut follower, Pack::Nothing);
+        second.extend(seen.0.into_iter().zip(seen.1));
+        begun(&mut follower);
+        fs::remove_file(log.numbered(missing, "")).unwrap();
+        log.copied[3 - missing] = 0;
+        let (found, told) = restarted(&log, &saved);
+        assert_eq!(found, if missing == 1 { first } else { second }, "copy {missing} is missing");
+        assert!(told.is_superset(&BTreeSet::from([1, 2])), "copy {missing} is missing: {told:?}");
+    }
+}
+
+#[test]
+fn a_log_that_was_empty_at_the_first_look_may_be_truncated_before_the_next() {
+    for pack in [Pack::Nothing, Pack::All] {
+        let mut log = Copied::new();
+        // A copy from before that, in the same instant, is not for this program.
+        log.write("older");
+        log.copy(pack);
+        log.truncate();
+        let older = log.numbered(1, if pack == Pack::All { ".gz" } else { "" });
+        File::options().append(true).open(&older).unwrap().set_modified(log.now).unwrap();
+        let mut follower = begin(log.path(), Beginning::Start);
+        let saved = follower.position();
+        for content in ["first", "second"] {
+            log.write(content);
+            log.copy(pack);
+            log.truncate();
+        }
+        log.write("third");
+        let (lines, places, gaps) = read_all(&mut follower);
+        let words: Vec<_> = lines.iter().map(|line| line.split(' ').nth(2).unwrap()).collect();
+        assert_eq!(words, ["first", "second", "third"]);
+        assert_eq!(gaps.iter().map(|gap| gap.generation).collect::<Vec<_>>(), [0, 1]);
+        let (again, same, _) = read_all(&mut resume(log.path(), &saved));
+        assert_eq!((again, same), (lines, places), "after a restart");
+    }
+}
+
+#[test]
+fn content_that_is_noticed_when_it_is_copied_already_is_found() {
+    let mut log = Copied::new();
+    append(log.path(), "");
+    let mut follower = begin(log.path(), Beginning::Start);
+    log.live(&mut follower, Pack::Nothing);
+    log.write("copied");
+    log.copy(Pack::Nothing);
+    log.write("late");
+    // Noticed when the copy is older than the log.
+    assert!(follower.turn(&mut Block::default(), &mut |line| panic!("{line:?}")).begun);
+    let saved = follower.position();
+    let expected: BTreeSet<_> = {
+        let (lines, places, _) = read_all(&mut follower);
+        lines.into_iter().zip(places).filter(|(line, _)| !line.contains("late")).collect()
+    };
+    assert_eq!(expected.len(), 1);
+    log.truncate();
+    let (found, told) = restarted(&log, &saved);
+    assert_eq!((found, told.contains(&1)), (expected, true));
+}
+
+#[test]
+fn a_copy_that_ends_within_the_first_bytes_that_were_seen_is_found_by_its_place() {
+    for (pack, turns) in [(Pack::Nothing, 1), (Pack::Nothing, 2), (Pack::All, 1), (Pack::All, 2)] {
+        let mut log = Copied::new();
+        append(log.path(), "");
+        let mut follower = begin(log.path(), Beginning::Start);
+        append(log.path(), "one\ntwo\n");
+        log.stamp(&log.path().to_path_buf());
+        log.copy(Pack::Nothing);
+        append(log.path(), "late\n");
+        log.stamp(&log.path().to_path_buf());
+        let mut lines = Vec::new();
+        let mut take = |line: crate::sources::line_reader::WholeLine<'_>| {
+            lines.push((String::from_utf8(line.bytes.to_vec()).unwrap(), line.place));
+            false
+        };
+        for _ in 0..turns {
+            follower.turn(&mut Block::default(), &mut take);
+        }
+        log.truncate();
+        if pack == Pack::All {
+            gzip(&log.numbered(1, ""));
+        }
+        append(log.path(), "three\n");
+        let (more, places, gaps) = read_all(&mut follower);
+        lines.extend(more.into_iter().zip(places));
+        let texts: Vec<_> = lines.iter().map(|(line, _)| line.as_str()).collect();
+        assert_eq!(texts, ["one", "two", "three"], "{pack:?} {turns}");
+        assert!(gaps.iter().any(|gap| (gap.generation, gap.from) == (0, 8)), "{pack:?} {turns} {gaps:?}");
+    }
+}
+
+#[test]
+fn looking_for_copies_costs_no_more_than_those_that_can_be_sought() {
+    let mut log = Copied::new();
+    append(log.path(), "");
+    let mut follower = begin(log.path(), Beginning::Start);
+    let mut saved = follower.position();
+    for older in (1..=400).rev() {
+        let path = log.numbered(100 + older, "");
+        append(&path, &format!("gateway app: older {older} {}\n", "of some length ".repeat(9)));
+        let written = log.now - Duration::from_secs(older as u64 + 60);
+        File::options().append(true).open(path).unwrap().set_modified(written).unwrap();
+    }
+    for _ in 0..3 {
+        log.live(&mut follower, Pack::Nothing);
+        saved = with_blank(&saved, &begun(&mut follower));
+    }
+    log.write("last");
+    read_all(&mut follower);
+    let opened = |contents: &[FilePosition], current: FilePosition| {
+        let homes = [log.path().to_path_buf()];
+        let unseen = Unseen::Copies(current.id, current.truncations + 1);
+        let search = Search { homes: &homes, contents, current: Some(current), unseen };
+        take_up(&search).unwrap()
+    };
+    // All that was read is known.
+    let read = follower.position();
+    let current = *read.files.last().unwrap();
+    let taken = opened(&read.files, current);
+    assert!(taken.readers.is_empty() && taken.opened <= 3, "{taken:?}");
+    // Nothing but that three contents were begun.
+    assert_eq!(saved.files.iter().filter(|file| file.is_blank()).count(), 4, "{saved:?}");
+    let taken = opened(&saved.files, current);
+    assert_eq!(taken.readers.len(), 3);
+    assert!(taken.opened <= 5 * 3, "{} files were opened", taken.opened);
 }

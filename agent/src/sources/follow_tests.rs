@@ -11,6 +11,8 @@ use super::*;
 
 #[path = "follow_copies_tests.rs"]
 mod copies;
+#[path = "follow_model_tests.rs"]
+mod model;
 #[path = "follow_saved_tests.rs"]
 mod saved;
 

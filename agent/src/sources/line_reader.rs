@@ -207,6 +207,13 @@ impl LineReader {
         self.look_at_head();
     }
 
+    /// Puts down when the file was written last, before which none of its later contents began.
+    #[must_use]
+    pub fn begun_now(mut self) -> Self {
+        self.position.begun_at = self.written_at();
+        self
+    }
+
     /// Looks at the first bytes, by which another content is told when the file is truncated before they are read.
     pub fn look_at_head(&mut self) {
         let mut head = [0; HEAD_BYTES];
@@ -247,6 +254,10 @@ impl LineReader {
         if start == 0 && self.look()?.is_some_and(|(size, ..)| size < end) {
             return Ok(Reading::Reset(Reset::Shorter));
         }
+        // Lines may end alike: what was filled again up to here began otherwise.
+        if start > 0 && self.may_grow() && !self.begins_as_before()? {
+            return Ok(Reading::Reset(Reset::Content));
+        }
         if end > self.bytes_seen {
             (self.bytes_seen, self.grown_at) = (end, Instant::now());
         }
@@ -264,6 +275,12 @@ impl LineReader {
                 Reading::End
             }
         })
+    }
+
+    fn begins_as_before(&mut self) -> io::Result<bool> {
+        let mut head = [0; HEAD_BYTES];
+        let read = self.content.read_at(&mut head, 0)?;
+        Ok(self.position.head.begins(head.get(..read).unwrap_or_default()))
     }
 
     /// Gives out the lines of a block that begins with `self.before`; gives whether to pause.

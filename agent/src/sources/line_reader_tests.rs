@@ -173,7 +173,7 @@ fn reading_goes_on_where_it_stopped() {
     for (content, expected) in [
         (&b"one\ntwo\npartial\nand more\n"[..], Proof::Same),
         (b"one\ntwo\npartial\n", Proof::Same),
-        (b"one\ntwo\n", Proof::Other),
+        (b"one\ntwo\n", Proof::Little),
         (b"ONE\nTWO\nPARTIAL\nFOUR\n", Proof::Other),
         (b"one\ntwo\nPARTIAL\nFOUR\n", Proof::Other),
         (b"", Proof::Other),

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::file_position::micros;
+use super::file_position::{FilePosition, micros};
 use super::line_reader::FileId;
 use super::packed::Packing;
 
@@ -100,6 +100,14 @@ impl Beside {
     /// Whether it was written after a time in microseconds.
     pub fn is_after(&self, time: i64) -> bool {
         micros(self.written).is_some_and(|written| written > time)
+    }
+
+    /// Whether it was written before this content began.
+    pub fn is_too_old_for(&self, content: &FilePosition) -> bool {
+        // What was not empty any more when it was seen first may have been copied before.
+        let begun = content.begun_at.filter(|_| content.is_blank());
+        begun.is_some_and(|begun| !self.is_after(begun))
+            || content.id.born.is_some_and(|born| micros(self.written).is_some_and(|written| written < born))
     }
 }
 

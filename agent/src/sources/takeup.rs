@@ -1,16 +1,19 @@
 //! Finds what rotation made of files that were being read: under other names, as copies, or compressed. What a name
 //! or an inode suggests, the content has to prove, so that no line is read twice or as another file's.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
+use tracing::debug;
 
-use super::file_position::{HEAD_BYTES, MARKER_BYTES};
+use super::file_position::{HEAD_BYTES, Head, MARKER_BYTES};
 use super::line_reader::{Content, FileId, FilePosition, LineReader, Proof};
 use super::packed::{Packed, Packing};
 use super::rotation::{Beside, beside};
@@ -26,10 +29,8 @@ const LISTING_AGAIN_AFTER: Duration = Duration::from_millis(10);
 pub struct Search<'a> {
     /// The log's own path, and what it leads to.
     pub homes: &'a [PathBuf],
-    /// Read to their end, or being read.
-    pub known: &'a [FilePosition],
-    /// To be read on, oldest first.
-    pub sought: &'a [FilePosition],
+    /// What was read, oldest first: a file's content each time it was truncated. What is open is sought, to be read on.
+    pub contents: &'a [FilePosition],
     /// What is under the path itself. Where it is also sought it may have been truncated since.
     pub current: Option<FilePosition>,
     /// What becomes of files that are newer than those known.
@@ -60,11 +61,14 @@ pub struct TakenUp {
     pub doubtful: bool,
     /// Files that may have been sought and cannot be unpacked.
     pub unreadable: Vec<PathBuf>,
+    /// How often a file was opened.
+    pub opened: usize,
 }
 
 /// What a file beside the log is.
 enum Found {
-    Known,
+    /// One of the contents, of which it holds nothing that is to be read.
+    Known(usize),
     Sought(usize, Box<LineReader>),
     Unknown,
     /// A copy of what is under the path.
@@ -73,6 +77,22 @@ enum Found {
         weak: bool,
     },
     Unreadable,
+}
+
+/// Contents in the order of their time: of one file, by how often it had been truncated.
+pub fn in_order(mut contents: Vec<FilePosition>) -> Vec<FilePosition> {
+    let numbered: Vec<(FileId, u32)> =
+        contents.iter().map(|content| (content.id, content.truncations)).collect();
+    if numbered.iter().enumerate().all(|(at, (id, number))| {
+        numbered.iter().skip(at).all(|(later, newer)| !later.is(id) || newer >= number)
+    }) {
+        return contents;
+    }
+    contents.sort_by_key(|content| {
+        let last = numbered.iter().rposition(|(id, _)| id.is(&content.id));
+        (last, content.truncations)
+    });
+    contents
 }
 
 /// Opens what is to be read on.
@@ -87,7 +107,15 @@ pub fn take_up(search: &Search<'_>) -> io::Result<TakenUp> {
                 listing += 1;
                 std::thread::sleep(LISTING_AGAIN_AFTER);
             }
-            taken => return taken,
+            taken => {
+                let taken = taken?;
+                debug!(
+                    files = taken.opened,
+                    missing = taken.missing.len(),
+                    "looked for what rotation made of a log"
+                );
+                return Ok(taken);
+            }
         }
     }
 }
@@ -96,12 +124,12 @@ impl Search<'_> {
     /// Which of those that are sought is what is under the path, unless that was truncated since.
     fn at_path(&self) -> Option<usize> {
         let current = self.current?;
-        self.sought.iter().position(|sought| sought.is_of(&current))
+        self.contents.iter().position(|content| content.open && content.is_of(&current))
     }
 
     fn once(&self) -> io::Result<TakenUp> {
         let is_current = |id: &FileId| self.current.is_some_and(|current| current.id.is(id));
-        let ids = self.known.iter().chain(self.sought).map(|position| position.id);
+        let ids = self.contents.iter().map(|content| content.id);
         let wanted: Vec<FileId> = ids.filter(|id| !is_current(id)).collect();
         let mut files = beside(self.homes, &wanted)?;
         // A listing made while rotation renames files may miss some of them.
@@ -112,151 +140,57 @@ impl Search<'_> {
             return Err(io::ErrorKind::NotFound.into());
         }
         files.retain(|file| !is_current(&file.id));
-        let mut looking = Looking::new(self.sought, &files);
-        let mut reached = None;
+        let mut looking = Looking::new(self, &files);
         for (index, file) in files.iter().enumerate().rev() {
-            match self.identify(file, &looking)? {
-                Found::Known => reached = reached.max(Some(index)),
-                Found::Sought(sought, reader) => {
-                    reached = reached.max(Some(index));
-                    looking.locate(sought, index, *reader);
-                }
-                Found::OfCurrent { weak } => looking.doubtful |= weak,
-                Found::Unknown => looking.unknown.push(index),
-                Found::Unreadable => looking.unreadable.push(index),
-            }
-            if reached.is_some() && looking.is_over() {
+            if looking.is_over(file) {
                 break;
             }
-        }
-        let since = reached.map(|reached| reached + 1);
-        let since = since.or_else(|| self.since_begun(&files)).or_else(|| self.since_birth(&files));
-        looking.doubtful |= since.is_none() && !(looking.unknown.is_empty() && looking.unreadable.is_empty());
-        self.take_newer(&mut looking, &files, since)?;
-        Ok(looking.taken(&files, self))
-    }
-
-    /// Files that are newer than all that are known. What nothing or little is known of but that it was begun comes
-    /// next in time.
-    fn take_newer(
-        &self,
-        looking: &mut Looking<'_>,
-        files: &[Beside],
-        since: Option<usize>,
-    ) -> io::Result<()> {
-        let since = since.unwrap_or(usize::MAX);
-        looking.unreadable.retain(|index| *index >= since);
-        let mut unknown = std::mem::take(&mut looking.unknown);
-        unknown.retain(|index| *index >= since);
-        for index in unknown.into_iter().rev() {
-            let Some(file) = files.get(index) else { continue };
-            let opened = match looking.begun(file) {
-                Ok(None) => {
-                    self.take_unseen(file, looking.unseen).map(|reader| reader.map(|reader| (None, reader)))
+            match looking.identify(file)? {
+                Found::Known(at) => looking.looked.push((index, Look::Is(at))),
+                Found::Sought(at, reader) => {
+                    looking.looked.push((index, Look::Is(at)));
+                    looking.locate(at, index, *reader);
                 }
-                begun => begun.map(|begun| begun.map(|(at, reader)| (Some(at), reader))),
-            };
-            match opened {
-                Ok(Some((Some(at), reader))) => looking.locate(at, index, reader),
-                Ok(Some((None, reader))) => {
-                    looking.unseen = looking.unseen.saturating_add(1);
-                    looking.readers.push((index, reader));
-                }
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-                Err(_) => looking.unreadable.push(index),
+                Found::OfCurrent { weak } => looking.doubtful |= weak,
+                Found::Unknown => looking.looked.push((index, Look::Unknown)),
+                Found::Unreadable => looking.looked.push((index, Look::Unreadable)),
             }
         }
-        Ok(())
+        looking.take_unknown()?;
+        Ok(looking.taken())
     }
 
-    /// A file that nothing is known of, and that comes after so many others of the kind.
-    fn take_unseen(&self, file: &Beside, after: u32) -> io::Result<Option<LineReader>> {
-        let position = match self.unseen {
-            Unseen::Nothing => return Ok(None),
-            Unseen::Files => FilePosition::new(file.id),
-            Unseen::Copies(id, first) => {
-                FilePosition { truncations: first.wrapping_add(after), ..FilePosition::new(id) }
+    /// Whether a file of which nothing is known is newer than all contents, when no older file is known; `None` when
+    /// nothing tells.
+    fn is_newest(&self, file: &Beside) -> Option<bool> {
+        let newest = self.contents.last()?;
+        let is_first = newest.truncations == 0 || !newest.is_blank();
+        match newest.begun_at {
+            Some(begun) => Some(file.is_after(begun)),
+            None if newest.is_weak() && is_first && newest.id.born.is_some() => {
+                Some(!file.is_too_old_for(newest))
             }
-        };
-        LineReader::from_start_as(open(file)?, position).map(Some)
+            None => None,
+        }
     }
 
-    /// Without any file that is known, what was written after the last truncation that is known.
-    fn since_begun(&self, files: &[Beside]) -> Option<usize> {
-        let begun = self.sought.iter().filter(|sought| sought.truncations > 0);
-        let begun = begun.map(|sought| sought.begun_at).min().flatten()?;
-        Some(files.iter().position(|file| file.is_after(begun)).unwrap_or(files.len()))
-    }
-
-    /// Without any file that is known, what was written after the birth of one that was begun.
-    fn since_birth(&self, files: &[Beside]) -> Option<usize> {
-        let can_be =
-            |sought: &&FilePosition| sought.is_weak() && (sought.truncations == 0 || !sought.is_blank());
-        let begun = self.sought.iter().find(can_be)?;
-        let born = Duration::from_micros(u64::try_from(begun.id.born?).ok()?);
-        let born = UNIX_EPOCH.checked_add(born).unwrap_or(SystemTime::now());
-        Some(files.iter().position(|file| file.written >= born).unwrap_or(files.len()))
-    }
-
-    fn identify(&self, file: &Beside, looking: &Looking<'_>) -> io::Result<Found> {
-        if file.packing == Some(Packing::Unreadable) {
-            return Ok(Found::Unreadable);
-        }
-        let by_id = looking.missing().filter(|(_, sought)| sought.id.is(&file.id)).last();
-        if by_id.is_none() && self.known.iter().any(|known| known.id.is(&file.id)) {
-            return Ok(Found::Known);
-        }
-        let by_content =
-            looking.missing().filter(|(at, sought)| looking.has_no_name(*at) && !sought.is_weak());
-        for (at, sought) in by_id.into_iter().chain(by_content) {
-            match prove(file, sought) {
-                Ok((_, content)) if sought.is_blank() => {
-                    return Ok(Found::Sought(at, Box::new(LineReader::from_start_as(content, *sought)?)));
-                }
-                Ok((Proof::Same, content)) => {
-                    return Ok(Found::Sought(at, Box::new(LineReader::resume(content, *sought)?)));
-                }
-                // More was read of the file than was copied of it: what is missing is not here.
-                Ok((Proof::Shorter, _)) => return Ok(Found::Known),
-                Ok((Proof::Other, _)) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-                Err(_) => return Ok(Found::Unreadable),
-            }
-        }
-        for known in self.known.iter().filter(|known| !known.is_blank()) {
-            let is_known = match prove(file, known) {
-                Ok((Proof::Shorter, _)) => Ok(!known.is_weak()),
-                Ok((Proof::Same, mut content)) => {
-                    if known.is_weak() {
-                        known.is_all_of(&mut content)
-                    } else {
-                        Ok(true)
-                    }
-                }
-                Ok((Proof::Other, _)) => Ok(false),
-                Err(error) => Err(error),
-            };
-            match is_known {
-                Ok(true) => return Ok(Found::Known),
-                Ok(false) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-                Err(_) => return Ok(Found::Unreadable),
-            }
-        }
-        if file.packing.is_none()
-            && let Some(weak) = self.is_of_current(file)?
-        {
-            return Ok(Found::OfCurrent { weak });
-        }
-        Ok(Found::Unknown)
+    /// Whether a file that stands between others may be content of which little is known.
+    fn may_be(&self, file: &Beside, at: usize, is_bounded: bool) -> bool {
+        let Some(content) = self.contents.get(at) else { return false };
+        let is_dated = content.begun_at.is_some() || content.truncations == 0 && content.id.born.is_some();
+        // What came next began later than its copy was written.
+        let is_later =
+            self.contents.iter().skip(at.saturating_add(1)).any(|next| {
+                next.id.is(&content.id) && next.begun_at.is_some_and(|begun| file.is_after(begun))
+            });
+        !(file.is_too_old_for(content) || is_later) && (is_bounded || is_dated || !content.is_blank())
     }
 
     /// Whether a file is a copy, finished or not, of what is under the path and was not truncated yet; and then, whether
     /// so little is in it that it may be of something else.
-    fn is_of_current(&self, file: &Beside) -> io::Result<Option<bool>> {
+    fn is_of_current(&self, copy: Content) -> io::Result<Option<bool>> {
         let (Some(current), Some(path)) = (&self.current, self.homes.first()) else { return Ok(None) };
-        let Content::Plain(copy) = open(file)? else { return Ok(None) };
+        let Content::Plain(copy) = copy else { return Ok(None) };
         let bytes = copy.metadata()?.len();
         if bytes == 0 {
             // A copy may be about to be written.
@@ -277,76 +211,267 @@ impl Search<'_> {
     }
 }
 
+/// What a file was seen to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// This content.
+    Is(usize),
+    Unknown,
+    Unreadable,
+}
+
 /// What was found so far.
 struct Looking<'a> {
-    sought: &'a [FilePosition],
+    search: &'a Search<'a>,
+    files: &'a [Beside],
     located: Vec<bool>,
-    /// Which of them a file's inode tells.
+    /// Which of the contents a file's inode tells.
     named: Vec<bool>,
+    /// The files that were looked at, newest first.
+    looked: Vec<(usize, Look)>,
     /// With the place of their files in time.
     readers: Vec<(usize, LineReader)>,
-    unknown: Vec<usize>,
     unreadable: Vec<usize>,
     /// How many of the readers nothing was known of.
     unseen: u32,
     doubtful: bool,
+    opened: Cell<usize>,
 }
 
 impl<'a> Looking<'a> {
-    fn new(sought: &'a [FilePosition], files: &[Beside]) -> Self {
-        let named = sought.iter().map(|sought| files.iter().any(|file| sought.id.is(&file.id)));
+    fn new(search: &'a Search<'a>, files: &'a [Beside]) -> Self {
+        let named = |content: &FilePosition| files.iter().any(|file| content.id.is(&file.id));
         Self {
-            sought,
-            located: vec![false; sought.len()],
-            named: named.collect(),
+            search,
+            files,
+            located: vec![false; search.contents.len()],
+            named: search.contents.iter().map(named).collect(),
+            looked: Vec::new(),
             readers: Vec::new(),
-            unknown: Vec::new(),
             unreadable: Vec::new(),
             unseen: 0,
             doubtful: false,
+            opened: Cell::new(0),
         }
     }
 
     fn missing(&self) -> impl Iterator<Item = (usize, &'a FilePosition)> {
-        let all = self.sought.iter().enumerate();
-        all.filter(|(at, _)| self.located.get(*at) == Some(&false))
+        let all = self.search.contents.iter().enumerate();
+        all.filter(|(at, content)| content.open && self.located.get(*at) == Some(&false))
     }
 
     fn has_no_name(&self, at: usize) -> bool {
         self.named.get(at) == Some(&false)
     }
 
-    fn is_over(&self) -> bool {
-        self.missing().all(|(at, sought)| sought.is_weak() && self.has_no_name(at))
+    fn found(&self) -> impl Iterator<Item = usize> {
+        self.looked.iter().filter_map(|(_, look)| if let Look::Is(at) = look { Some(*at) } else { None })
     }
 
-    fn locate(&mut self, sought: usize, index: usize, reader: LineReader) {
-        self.located.iter_mut().skip(sought).take(1).for_each(|located| *located = true);
+    /// Whether neither this file nor an older one can be what is sought, or newer than all that is known.
+    fn is_over(&self, file: &Beside) -> bool {
+        let is_passed = |at: usize, sought: &FilePosition| {
+            // A copy does not change any more: those of one file are in the order of its contents.
+            let is_of_same =
+                |found: usize| self.search.contents.get(found).is_some_and(|found| found.id.is(&sought.id));
+            self.found().any(|found| found < at && (sought.is_weak() || is_of_same(found)))
+        };
+        let is_reached = self.search.unseen == Unseen::Nothing
+            || self.found().next().is_some()
+            || self.search.is_newest(file) == Some(false);
+        is_reached
+            && self.missing().all(|(at, sought)| {
+                self.has_no_name(at) && (is_passed(at, sought) || file.is_too_old_for(sought))
+            })
+    }
+
+    fn identify(&self, file: &Beside) -> io::Result<Found> {
+        match self.compare(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            found => Ok(found.unwrap_or(Found::Unreadable)),
+        }
+    }
+
+    fn compare(&self, file: &Beside) -> io::Result<Found> {
+        if file.packing == Some(Packing::Unreadable) {
+            return Ok(Found::Unreadable);
+        }
+        let contents = self.search.contents;
+        let by_id = self.missing().filter(|(_, sought)| sought.id.is(&file.id)).last();
+        let known = contents.iter().rposition(|known| !known.open && known.id.is(&file.id));
+        if let Some(known) = known.filter(|_| by_id.is_none()) {
+            return Ok(Found::Known(known));
+        }
+        let head = self.head(file)?;
+        let by_content = self.missing().filter(|(at, sought)| self.has_no_name(*at) && !sought.is_weak());
+        for (at, sought) in by_id.into_iter().chain(by_content) {
+            if sought.is_blank() {
+                let reader = LineReader::from_start_as(self.open(file)?, *sought)?;
+                return Ok(Found::Sought(at, Box::new(reader)));
+            }
+            match self.prove(file, &head, sought)? {
+                Some((Proof::Same, content)) => {
+                    return Ok(Found::Sought(at, Box::new(LineReader::resume(content, *sought)?)));
+                }
+                // More was read of the file than was copied of it: what is missing is not here.
+                Some((Proof::Shorter, _)) => return Ok(Found::Known(at)),
+                Some((Proof::Little | Proof::Other, _)) | None => {}
+            }
+        }
+        for (at, known) in contents.iter().enumerate().filter(|(_, known)| !known.open && !known.is_blank()) {
+            let is_known = match self.prove(file, &head, known)? {
+                Some((Proof::Same, mut content)) => !known.is_weak() || known.is_all_of(&mut content)?,
+                Some((Proof::Shorter, _)) => !known.is_weak(),
+                Some((Proof::Little | Proof::Other, _)) | None => false,
+            };
+            if is_known {
+                return Ok(Found::Known(at));
+            }
+        }
+        if file.packing.is_none()
+            && let Some(weak) = self.search.is_of_current(self.open(file)?)?
+        {
+            return Ok(Found::OfCurrent { weak });
+        }
+        Ok(Found::Unknown)
+    }
+
+    /// The first bytes, which tell most files apart, are read once.
+    fn head(&self, file: &Beside) -> io::Result<Vec<u8>> {
+        let mut head = vec![0; HEAD_BYTES];
+        let read = self.open(file)?.read_at(&mut head, 0)?;
+        head.truncate(read);
+        Ok(head)
+    }
+
+    fn prove(
+        &self,
+        file: &Beside,
+        head: &[u8],
+        content: &FilePosition,
+    ) -> io::Result<Option<(Proof, Content)>> {
+        if head.len() == HEAD_BYTES && !content.head.begins(head) {
+            return Ok(None);
+        }
+        let mut bytes = self.open(file)?;
+        let proof = content.prove(&mut bytes)?;
+        Ok(Some((proof, bytes)))
+    }
+
+    fn locate(&mut self, at: usize, index: usize, reader: LineReader) {
+        self.located.iter_mut().skip(at).take(1).for_each(|located| *located = true);
         self.readers.push((index, reader));
     }
 
-    /// The file as the first of those that it can be of which little is known but that they were begun.
-    fn begun(&self, file: &Beside) -> io::Result<Option<(usize, LineReader)>> {
-        let is_later = |sought: &FilePosition| sought.begun_at.is_none_or(|begun| file.is_after(begun));
-        for (at, sought) in self.missing().filter(|(_, sought)| sought.is_weak() && is_later(sought)) {
-            if let Some(reader) = take_weak(file, sought)? {
-                return Ok(Some((at, reader)));
+    /// What is told by nothing but its place: between two files that are known are what came between them, and after
+    /// the last is what nobody has seen.
+    fn take_unknown(&mut self) -> io::Result<()> {
+        let looked: Vec<(usize, Look)> = std::mem::take(&mut self.looked).into_iter().rev().collect();
+        let mut after = None;
+        for (number, (index, look)) in looked.iter().enumerate() {
+            let Some(file) = self.files.get(*index) else { continue };
+            if let Look::Is(at) = look {
+                after = after.max(Some(*at));
+                continue;
+            }
+            let later = looked.iter().skip(number).find_map(|(_, look)| match look {
+                Look::Is(at) => Some(*at),
+                _ => None,
+            });
+            let from = after.map_or(0, |after| after.saturating_add(1));
+            let between = from..later.unwrap_or(self.search.contents.len());
+            let is_newest = if after.is_some() { Some(true) } else { self.search.is_newest(file) };
+            let is_newest = is_newest.filter(|_| later.is_none());
+            let taken = match look {
+                Look::Unknown => self.take(*index, file, between, is_newest == Some(true)),
+                _ => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match taken {
+                Ok(Some(at)) => after = Some(at),
+                Ok(None) => self.doubtful |= later.is_none() && is_newest.is_none(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+                Err(_) if is_newest == Some(true) => self.unreadable.push(*index),
+                Err(_) => self.doubtful |= later.is_none() && is_newest.is_none(),
             }
         }
+        Ok(())
+    }
+
+    /// The file as the first content between others that it can be, or as one that nobody has seen.
+    fn take(
+        &mut self,
+        index: usize,
+        file: &Beside,
+        between: Range<usize>,
+        is_newest: bool,
+    ) -> io::Result<Option<usize>> {
+        let is_bounded = between.start > 0;
+        let fits =
+            |at: &usize| self.located.get(*at) == Some(&false) && self.search.may_be(file, *at, is_bounded);
+        let candidates: Vec<usize> = between.filter(fits).collect();
+        for at in candidates {
+            let Some(content) = self.search.contents.get(at).copied() else { continue };
+            let mut bytes = self.open(file)?;
+            let proof = content.prove(&mut bytes)?;
+            let reader = match proof {
+                Proof::Little => match self.take_little(file, bytes, content)? {
+                    _ if !content.open => return Ok(Some(at)),
+                    Some(reader) => reader,
+                    None => return Ok(Some(at)),
+                },
+                _ if !content.open || !content.is_weak() => continue,
+                _ if content.is_blank() => LineReader::from_start_as(bytes, content)?,
+                Proof::Same => LineReader::resume(bytes, content)?,
+                Proof::Shorter | Proof::Other => continue,
+            };
+            self.locate(at, index, reader);
+            return Ok(Some(at));
+        }
+        let position = match self.search.unseen {
+            _ if !is_newest => return Ok(None),
+            Unseen::Nothing => return Ok(None),
+            Unseen::Files => FilePosition::new(file.id),
+            Unseen::Copies(id, first) => {
+                FilePosition { truncations: first.wrapping_add(self.unseen), ..FilePosition::new(id) }
+            }
+        };
+        let reader = LineReader::from_start_as(self.open(file)?, position)?;
+        self.unseen = self.unseen.saturating_add(1);
+        self.readers.push((index, reader));
         Ok(None)
     }
 
+    /// What ends before all that is known of how the log began: what was seen there was not all copied.
+    fn take_little(
+        &self,
+        file: &Beside,
+        mut bytes: Content,
+        content: FilePosition,
+    ) -> io::Result<Option<LineReader>> {
+        let content = FilePosition { head: Head::of(&self.head(file)?), ..content };
+        Ok(match content.is_marked(&mut bytes)? {
+            _ if content.offset == 0 => Some(LineReader::from_start_as(bytes, content)?),
+            Some(true) => Some(LineReader::resume(bytes, content)?),
+            Some(false) | None => None,
+        })
+    }
+
+    fn open(&self, file: &Beside) -> io::Result<Content> {
+        self.opened.set(self.opened.get().saturating_add(1));
+        open(file)
+    }
+
     /// How often what is under the path had been truncated, when it is not what is sought under its name.
-    fn truncations(&self, search: &Search<'_>) -> Option<u32> {
-        let Unseen::Copies(_, first) = search.unseen else { return None };
-        let here = search.at_path();
+    fn truncations(&self) -> Option<u32> {
+        let Unseen::Copies(_, first) = self.search.unseen else { return None };
+        let here = self.search.at_path();
         let is_older = here.is_some_and(|at| self.located.get(at) == Some(&true));
         (self.unseen > 0 || is_older).then(|| first.wrapping_add(self.unseen))
     }
 
-    fn taken(mut self, files: &[Beside], search: &Search<'_>) -> TakenUp {
-        let truncations = self.truncations(search);
-        let here = search.at_path().filter(|_| truncations.is_none());
+    fn taken(mut self) -> TakenUp {
+        let truncations = self.truncations();
+        let here = self.search.at_path().filter(|_| truncations.is_none());
         let doubtful = here.is_some() && (self.doubtful || !self.unreadable.is_empty());
         let missing = self.missing().filter(|(at, _)| Some(*at) != here);
         let mut missing: Vec<FilePosition> = missing.map(|(_, sought)| *sought).collect();
@@ -354,25 +479,9 @@ impl<'a> Looking<'a> {
         let mut readers: Vec<LineReader> = self.readers.into_iter().map(|(_, reader)| reader).collect();
         let excess = readers.len().saturating_sub(READERS_MAX);
         missing.extend(readers.drain(..excess).map(|reader| reader.position()));
-        let unreadable = self.unreadable.iter().filter_map(|index| files.get(*index));
+        let unreadable = self.unreadable.iter().filter_map(|index| self.files.get(*index));
         let unreadable = unreadable.map(|file| file.path.clone()).collect();
-        TakenUp { readers, missing, truncations, doubtful, unreadable }
-    }
-}
-
-fn prove(file: &Beside, position: &FilePosition) -> io::Result<(Proof, Content)> {
-    let mut content = open(file)?;
-    let proof = position.prove(&mut content)?;
-    Ok((proof, content))
-}
-
-/// The next file in time, for a position of which too little is known to tell it by.
-fn take_weak(file: &Beside, sought: &FilePosition) -> io::Result<Option<LineReader>> {
-    let (proof, content) = prove(file, sought)?;
-    match proof {
-        _ if sought.is_blank() => LineReader::from_start_as(content, *sought).map(Some),
-        Proof::Same => LineReader::resume(content, *sought).map(Some),
-        Proof::Shorter | Proof::Other => Ok(None),
+        TakenUp { readers, missing, truncations, doubtful, unreadable, opened: self.opened.get() }
     }
 }
 
