@@ -358,10 +358,10 @@ fn a_copy_that_ends_within_the_first_bytes_that_were_seen_is_found_by_its_place(
         append(log.path(), "");
         let mut follower = begin(log.path(), Beginning::Start);
         append(log.path(), "one\ntwo\n");
-        log.stamp(&log.path().to_path_buf());
+        log.stamp(&log.log.path.clone());
         log.copy(Pack::Nothing);
         append(log.path(), "late\n");
-        log.stamp(&log.path().to_path_buf());
+        log.stamp(&log.log.path.clone());
         let mut lines = Vec::new();
         let mut take = |line: crate::sources::line_reader::WholeLine<'_>| {
             lines.push((String::from_utf8(line.bytes.to_vec()).unwrap(), line.place));
