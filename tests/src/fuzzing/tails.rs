@@ -102,6 +102,8 @@ impl Log {
         for file in &mut saved.files {
             let known = self.ids.iter().position(|id| *id == Some(file.id)).unwrap();
             file.id = FileId { device: 1, inode: known as u64 + 1, born: None };
+            // A time of today.
+            file.begun_at = None;
         }
         saved
     }
@@ -220,6 +222,7 @@ pub fn positions() -> Vec<(String, Vec<u8>)> {
             ("head", json!({"bytes": u16::MAX, "crc": 0})),
             ("id", json!({"device": 1, "inode": 3, "born": i64::MIN})),
             ("open", json!(true)),
+            ("begun_at", json!(0)),
         ];
         for (field, value) in odd {
             let mut changed: Value = serde_json::from_slice(&text).unwrap();
