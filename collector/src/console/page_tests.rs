@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::BodyDataStream;
 use axum::http::StatusCode;
 use futures_util::StreamExt as _;
-use protocol::message::{BundleOutcome, Loss, LossReason, Record, SourceStatus};
+use protocol::message::{BundleOutcome, LogGap, Loss, LossReason, Record, SourceStatus};
 use serde_json::json;
 
 use super::fixture::{Browser, Fixture, hit, indicator};
@@ -386,6 +386,37 @@ async fn a_silent_sensor_and_a_refused_bundle_are_marked_in_words() {
     for said in ["cosc-esempio", "urn:vedetta:desk:cosc-esempio", "bad signature", "rifiutata"] {
         assert!(text.contains(said), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_gap_in_a_log_is_shown_with_its_place() {
+    let (fixture, browser, borgo, rocca) = two_towns().await;
+    let at = fixture.now();
+    let loss = |input: &str, from, to| {
+        let gap = Some(LogGap { input: input.into(), generation: 1, from, to });
+        Record::Loss(Loss { count: 1, reason: LossReason::LogTruncated, first_at: at, last_at: at, gap })
+    };
+    fixture.store(&borgo, 4, vec![loss("/var/log/auth.log", 1_234_567, Some(1_240_000))]).await;
+    fixture.store(&borgo, 5, vec![loss("<script>/var/log/a", 7, None)]).await;
+    let many = (0..12).map(|number| loss("/var/log/syslog", 1000 + number, None)).collect();
+    fixture.store(&rocca, 2, many).await;
+    let text = fixture.get(&browser, "/towns").await.text;
+    let (_, rocca_part) = text.split_once("id=\"comune-rocca-bianca\"").unwrap();
+    let borgo_part =
+        text.split_once("id=\"comune-borgo-chiaro\"").unwrap().1.split("id=\"comune-rocca").next().unwrap();
+    for said in [
+        "Persi 2: registro troncato",
+        "<bdi>/var/log/auth.log</bdi>: dal byte 1.234.567 al byte 1.240.000",
+        "<bdi>&#60;script&#62;/var/log/a</bdi>: dal byte 7 in poi, forse nulla",
+    ] {
+        assert!(borgo_part.contains(said), "{said}");
+    }
+    assert!(!text.contains("<script>/var"), "the name of a log is text");
+    assert!(rocca_part.contains("Persi 12: registro troncato"));
+    let shown: Vec<bool> = (1000..1012)
+        .map(|from: u64| rocca_part.contains(&format!("dal byte 1.{:03} ", from % 1000)))
+        .collect();
+    assert_eq!(shown, [vec![false; 2], vec![true; 10]].concat(), "the newest ten");
 }
 
 /// Opens a live page and gives what it sends.

@@ -13,7 +13,7 @@ use super::routes::Console;
 use super::session::Session;
 use super::show::{Count, Maybe, Shown, Span, When, when};
 use super::words::{self, Label, Marked};
-use crate::store::console_towns::{self as stored, Losses, Sensor, Town};
+use crate::store::console_towns::{self as stored, Gap, Losses, Sensor, Town};
 
 /// A sensor sends its health about once a minute: five without a message are silence.
 const SILENT_AFTER_MICROS: i64 = 5 * 60 * 1_000_000;
@@ -21,6 +21,8 @@ const SILENT_AFTER_MICROS: i64 = 5 * 60 * 1_000_000;
 const SKEW_MAX_MICROS: i64 = 5 * 1_000_000;
 /// Losses older than this are history.
 const LOSSES_SHOWN_MICROS: i64 = 7 * 86_400 * 1_000_000;
+/// How many places of a sensor's losses are named.
+const GAPS_SHOWN_MAX: u32 = 10;
 const DAY_MICROS: i64 = 86_400 * 1_000_000;
 
 #[derive(Template)]
@@ -96,6 +98,14 @@ pub(super) struct LossView {
     pub(super) count: Count,
     pub(super) reason: Label,
     pub(super) noticed_at: When,
+    pub(super) gaps: Vec<GapView>,
+}
+
+pub(super) struct GapView {
+    pub(super) input: Shown,
+    pub(super) from: Count,
+    pub(super) to: Option<Count>,
+    pub(super) noticed_at: When,
 }
 
 const CONNECTED: Marked =
@@ -120,14 +130,14 @@ const REVOKED: Marked =
 pub(super) async fn page(State(console): State<Console>, session: Session) -> Result<Response, Fault> {
     let now = console.now();
     let read = console.store.look_up(move |db| {
-        Ok((
-            stored::towns(db, now.saturating_sub(DAY_MICROS))?,
-            stored::sensors(db)?,
-            stored::losses(db, now.saturating_sub(LOSSES_SHOWN_MICROS))?,
-            stored::newest_bundle(db)?,
-        ))
+        let recent = now.saturating_sub(LOSSES_SHOWN_MICROS);
+        let losses = (stored::losses(db, recent)?, stored::gaps(db, recent, GAPS_SHOWN_MAX)?);
+        let towns = stored::towns(db, now.saturating_sub(DAY_MICROS))?;
+        Ok((towns, stored::sensors(db)?, losses, stored::newest_bundle(db)?))
     });
-    let (towns, sensors, losses, newest) = read.await?;
+    let (towns, sensors, (losses, gaps), newest) = read.await?;
+    let losses: Vec<(&str, LossView)> =
+        losses.iter().map(|loss| (loss.agent.as_str(), LossView::of(loss, &gaps))).collect();
     let in_use = || sensors.iter().filter(|sensor| !sensor.revoked);
     let page = TownsPage {
         chrome: Chrome::of(&session, Here::Towns),
@@ -137,15 +147,19 @@ pub(super) async fn page(State(console): State<Console>, session: Session) -> Re
         refused_count: in_use().filter(|sensor| sensor.bundle_outcome == "refused").count(),
         behind_count: in_use().filter(|sensor| sensor.bundle_in_force < newest).count(),
         attention: in_use().flat_map(|sensor| attention(sensor, &towns, now)).collect(),
-        towns: views(&towns, &sensors, &losses, now),
+        towns: views(&towns, &sensors, losses, now),
     };
     html(&page)
 }
 
-fn views(towns: &[Town], sensors: &[Sensor], losses: &[Losses], now: i64) -> Vec<TownView> {
+fn views(towns: &[Town], sensors: &[Sensor], losses: Vec<(&str, LossView)>, now: i64) -> Vec<TownView> {
+    let mut by_sensor: HashMap<&str, Vec<LossView>> = HashMap::new();
+    for (sensor, loss) in losses {
+        by_sensor.entry(sensor).or_default().push(loss);
+    }
     let mut by_town: HashMap<&str, Vec<SensorView>> = HashMap::new();
     for sensor in sensors {
-        let losses = losses.iter().filter(|loss| loss.agent == sensor.id).map(LossView::of).collect();
+        let losses = by_sensor.remove(sensor.id.as_str()).unwrap_or_default();
         let view = SensorView { losses, ..SensorView::of(sensor, name_of(towns, sensor), now) };
         by_town.entry(&sensor.comune).or_default().push(view);
     }
@@ -247,11 +261,24 @@ impl SourceView {
 }
 
 impl LossView {
-    fn of(loss: &Losses) -> Self {
+    fn of(loss: &Losses, gaps: &[Gap]) -> Self {
+        let gaps = gaps.iter().filter(|gap| gap.agent == loss.agent && gap.reason == loss.reason);
         Self {
             count: Count(loss.count),
             reason: words::loss(&loss.reason),
             noticed_at: When::new(loss.noticed_at),
+            gaps: gaps.map(GapView::of).collect(),
+        }
+    }
+}
+
+impl GapView {
+    fn of(gap: &Gap) -> Self {
+        Self {
+            input: Shown::new(&gap.input),
+            from: Count(gap.from),
+            to: gap.to.map(Count),
+            noticed_at: When::new(gap.noticed_at),
         }
     }
 }

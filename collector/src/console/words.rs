@@ -211,6 +211,9 @@ pub(crate) fn source(name: &str) -> Label {
     match name {
         "capture" => label("cattura", "capture"),
         "log" => label("registro", "log"),
+        "journal" => label("journal di systemd", "systemd's journal"),
+        "syslog" => label("syslog di un apparato", "syslog of a device"),
+        "listen" => label("ricezione syslog", "reception of syslog"),
         _ => OTHER,
     }
 }

@@ -71,6 +71,23 @@ pub(crate) struct Losses {
     pub noticed_at: i64,
 }
 
+/// Where lines of a log were lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The sensor.
+    pub agent: String,
+    /// Why.
+    pub reason: String,
+    /// The log.
+    pub input: String,
+    /// The first byte that was not read.
+    pub from: i64,
+    /// Up to here bytes were there for certain.
+    pub to: Option<i64>,
+    /// When the collector heard of it.
+    pub noticed_at: i64,
+}
+
 /// A bundle that was verified and offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bundle {
@@ -171,6 +188,28 @@ pub(crate) fn losses(db: &Connection, since: i64) -> rusqlite::Result<Vec<Losses
                 reason: row.get(1)?,
                 count: row.get(2)?,
                 noticed_at: row.get(3)?,
+            })
+        })?
+        .collect()
+}
+
+/// The newest `limit` gaps of each sensor since `since`, newest first.
+pub(crate) fn gaps(db: &Connection, since: i64, limit: u32) -> rusqlite::Result<Vec<Gap>> {
+    let mut statement = db.prepare_cached(
+        "SELECT agent, reason, input, from_byte, to_byte, noticed_at FROM ( \
+           SELECT *, row_number() OVER (PARTITION BY agent ORDER BY id DESC) AS place \
+           FROM loss WHERE noticed_at >= ?1 AND input IS NOT NULL AND from_byte IS NOT NULL) \
+         WHERE place <= ?2 ORDER BY agent, place",
+    )?;
+    statement
+        .query_map(params![since, limit], |row| {
+            Ok(Gap {
+                agent: row.get(0)?,
+                reason: row.get(1)?,
+                input: row.get(2)?,
+                from: row.get(3)?,
+                to: row.get(4)?,
+                noticed_at: row.get(5)?,
             })
         })?
         .collect()

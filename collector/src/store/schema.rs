@@ -7,8 +7,11 @@ use rusqlite::{Connection, MAIN_DB, TransactionBehavior};
 use super::StoreError;
 
 /// One file for each version; a file is never changed after it has landed.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_hits_by_place.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_hits_by_place.sql"),
+    include_str!("migrations/0003_gaps_of_logs.sql"),
+];
 
 /// Applies the migrations that the database lacks. An existing database is copied beside itself first.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -224,10 +224,11 @@ fn keep_loss(
         LossReason::SyslogDropped => "syslog_dropped",
         LossReason::Other => "other",
     };
+    let gap = loss.gap.as_ref();
     transaction
         .prepare_cached(
-            "INSERT INTO loss (agent, noticed_at, count, reason, first_at, last_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO loss (agent, noticed_at, count, reason, first_at, last_at, input, from_byte, to_byte)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             spool.agent.to_string(),
@@ -235,7 +236,10 @@ fn keep_loss(
             stored_number(loss.count),
             reason,
             loss.first_at.as_micros(),
-            loss.last_at.as_micros()
+            loss.last_at.as_micros(),
+            gap.map(|gap| clip(&gap.input, TEXT_BYTES_MAX)),
+            gap.map(|gap| stored_number(gap.from)),
+            gap.and_then(|gap| gap.to).map(stored_number)
         ])?;
     Ok(())
 }
