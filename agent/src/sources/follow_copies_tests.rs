@@ -418,3 +418,24 @@ fn looking_for_copies_costs_no_more_than_those_that_can_be_sought() {
     assert_eq!(taken.readers.len(), 3);
     assert!(taken.opened <= 5 * 3, "{} files were opened", taken.opened);
 }
+
+#[test]
+fn an_empty_log_that_is_rotated_keeps_its_places_and_a_gap_is_told() {
+    for pack in [Pack::Nothing, Pack::All] {
+        let mut log = Copied::new();
+        append(log.path(), "");
+        let mut follower = begin(log.path(), Beginning::Start);
+        log.live(&mut follower, pack);
+        let saved = begun(&mut follower);
+        for _ in 0..2 {
+            log.copy(pack);
+            log.truncate();
+        }
+        log.write("first");
+        let (lines, places, gaps) = read_all(&mut follower);
+        assert_eq!((lines.len(), gaps.len()), (1, 1), "{pack:?} {gaps:?}");
+        let (again, same, gaps) = read_all(&mut resume(log.path(), &saved));
+        assert_eq!((again, same), (lines, places), "{pack:?}");
+        assert!(gaps.iter().any(|gap| gap.generation == 1), "{pack:?} {gaps:?}");
+    }
+}

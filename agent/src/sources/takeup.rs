@@ -328,6 +328,10 @@ impl<'a> Looking<'a> {
                 return Ok(Found::Known(at));
             }
         }
+        // Nothing may have been written between two truncations, or all of it too late to be copied.
+        if head.is_empty() && matches!(self.search.unseen, Unseen::Copies(..)) {
+            return Ok(Found::OfCurrent { weak: true });
+        }
         if file.packing.is_none()
             && let Some(weak) = self.search.is_of_current(self.open(file)?)?
         {
