@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::bundles::import::take_folder;
-use crate::bundles::in_force::{Building, InForce, RefusedBundle};
+use crate::bundles::in_force::{Building, InForce, RefusedBundle, is_stale};
 use crate::bundles::store::{Applied, BundleStore};
 use crate::clock;
 use crate::identity::Enrolment;
@@ -64,6 +64,12 @@ pub struct StatusReport {
     /// What is wrong with the index in force and what is done about it; empty for nothing.
     #[serde(default)]
     pub bundle_trouble: String,
+    /// When the metadata of bundles that was verified last expires.
+    #[serde(default)]
+    pub bundle_fresh_until: Option<Timestamp>,
+    /// Whether it has: this sensor may be kept from newer bundles.
+    #[serde(default)]
+    pub bundle_stale: bool,
     /// Hits that wait.
     pub spool: SpoolStatus,
     /// Each source.
@@ -240,6 +246,8 @@ impl StatusParts {
             building: bundles.building.clone(),
             bundle_refused: bundles.refused.clone(),
             bundle_trouble: bundles.trouble.clone(),
+            bundle_fresh_until: bundles.fresh_until,
+            bundle_stale: is_stale(bundles.fresh_until, clock::now()),
             spool: SpoolStatus {
                 records: safe.depth(),
                 bytes: safe.bytes,

@@ -50,6 +50,13 @@ fn bundle(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
     if !report.bundle_trouble.is_empty() {
         writeln!(f, "  ! {}", report.bundle_trouble)?;
     }
+    if let Some(until) = report.bundle_fresh_until.filter(|_| report.bundle_stale) {
+        writeln!(
+            f,
+            "  ! STALE: no fresh signature for {}: the collector is away, or keeps newer bundles back, or this clock is wrong",
+            Age(report.now, until)
+        )?;
+    }
     if let Some(Building { serial, why, done, total, since }) = &report.building {
         let why = match why {
             Why::Bundle => "",
@@ -239,6 +246,8 @@ mod tests {
             building: None,
             bundle_refused: None,
             bundle_trouble: String::new(),
+            bundle_fresh_until: None,
+            bundle_stale: false,
             spool: SpoolStatus { records: 3, bytes: 1536, bytes_max: 1 << 30, full: false, hits_lost: 0 },
             sources: vec![SourceStatus {
                 name: "lan0".into(),
@@ -300,6 +309,8 @@ mod tests {
         report.bundle_refused =
             Some(RefusedBundle { at: now.plus_seconds(-30), serial: None, reason: "it is empty".into() });
         report.bundle_trouble = "the index is damaged".into();
+        report.bundle_fresh_until = Some(now.plus_seconds(-7200));
+        report.bundle_stale = true;
         let text = Table(&report).to_string();
         for part in [
             "7 of cosc-esempio: 9 indicators, made 5 min ago",
@@ -309,6 +320,7 @@ mod tests {
             "building 8, changes merged: 5 of 9, for 2 s",
             "Refused     30 s ago: it is empty",
             "  ! the index is damaged",
+            "  ! STALE: no fresh signature for 2 h",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }

@@ -1,6 +1,7 @@
 //! Signed bundles: whom to trust, how a pushed repository is verified and offered.
 
 pub mod offered;
+pub mod online;
 pub mod root;
 pub mod staging;
 pub mod verify;

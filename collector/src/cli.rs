@@ -43,6 +43,9 @@ pub enum Command {
     /// Trust a COSC: its TUF root decides which bundles are genuine.
     #[command(after_help = "Example:\n  vedetta-collector trust-root 1.root.json")]
     TrustRoot(commands::desks::TrustRoot),
+    /// Print the public key with which this collector keeps bundles fresh, for the desk's root.
+    #[command(after_help = "Example:\n  vedetta-collector online-key > online-key.pem")]
+    OnlineKey(commands::desks::PrintOnlineKey),
     /// Print a one-time code that enrols one sensor of a town.
     #[command(after_help = "Example:\n  vedetta-collector invite --comune \"Borgo Chiaro\" --hours 48")]
     Invite(commands::sensors::Invite),
@@ -111,6 +114,7 @@ impl Cli {
             Command::Run => collector::run(config).await?,
             Command::CheckConfig => println!("{}: fine", self.config.display()),
             Command::TrustRoot(command) => command.run(&config).await?,
+            Command::OnlineKey(command) => command.run(&config)?,
             Command::Invite(command) => command.run(&config).await?,
             Command::Agents(command) => command.run(&config).await?,
             Command::Revoke(command) => command.run(&config).await?,

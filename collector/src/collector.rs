@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::arrivals::Arrivals;
 use crate::authority::Authority;
+use crate::bundles::online::OnlineKey;
 use crate::commands::sensors::{hosts, public_addresses};
 use crate::config::Config;
 use crate::store::Store;
@@ -23,6 +24,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if authority.renew_server(&config.state, &hosts(&config)?, clock::now())? {
         info!("the server's certificate was renewed");
     }
+    let online_key = OnlineKey::open(&config.state)?;
 
     let (stop, stopping) = watch::channel(false);
     let arrivals = Arrivals::default();
@@ -32,6 +34,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             public_addresses: public_addresses(&config)?,
             state: config.state.clone(),
             authority,
+            online_key,
             store: store.clone(),
             arrivals: arrivals.clone(),
         },

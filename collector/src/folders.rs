@@ -60,6 +60,11 @@ impl StateFolder {
         self.0.join("repository")
     }
 
+    /// The key that says that the offered bundles are still the newest.
+    pub fn online_key(&self) -> PathBuf {
+        self.0.join("online/key.pem")
+    }
+
     /// The COSC's TUF root that an operator chose to trust.
     pub fn cosc_root(&self) -> PathBuf {
         self.0.join("cosc-root.json")

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::arrivals::Arrivals;
 use crate::authority::Authority;
+use crate::bundles::online::OnlineKey;
 use crate::folders::StateFolder;
 use crate::store::{Store, StoreError, sessions};
 
@@ -28,6 +29,7 @@ mod seats;
 mod session;
 mod shared;
 mod tls;
+mod upkeep;
 mod writer;
 
 /// What the ingest works with.
@@ -38,6 +40,8 @@ pub struct Setup {
     pub state: StateFolder,
     /// Signs new sensors' certificates; its certificate is the only root for peers.
     pub authority: Authority,
+    /// Keeps the signatures of bundles on offer fresh.
+    pub online_key: OnlineKey,
     /// `HOST:PORT` as sensors reach it.
     pub public_addresses: Vec<String>,
     /// Where everything is kept.
@@ -90,20 +94,18 @@ pub struct Running {
     pub listen: SocketAddr,
     door: JoinHandle<()>,
     writer: JoinHandle<()>,
-    revocations: JoinHandle<()>,
+    watchers: [JoinHandle<()>; 2],
 }
 
 impl Running {
     /// Waits until the ingest ended: after `stopping`, when everything that arrived is committed.
     pub async fn ended(self) {
-        let ended = async {
-            self.door.await?;
-            self.writer.await
-        };
-        if let Err(error) = ended.await {
+        let door = self.door.await;
+        // Before the writer, which ends when nobody can hand it anything more.
+        self.watchers.iter().for_each(JoinHandle::abort);
+        if let Err(error) = door.and(self.writer.await) {
             tracing::error!(%error, "the ingest broke");
         }
-        self.revocations.abort();
     }
 }
 
@@ -138,10 +140,13 @@ pub async fn start(setup: Setup, stopping: watch::Receiver<bool>) -> Result<Runn
             public_addresses: setup.public_addresses,
             to_writer,
             revoked,
+            online_key: setup.online_key,
         },
         stopping,
     )
     .await?;
-    let door = tokio::spawn(door::serve(endpoint, Arc::new(shared)));
-    Ok(Running { listen, door, writer, revocations })
+    let shared = Arc::new(shared);
+    let upkeep = tokio::spawn(upkeep::keep_fresh(Arc::clone(&shared)));
+    let door = tokio::spawn(door::serve(endpoint, shared));
+    Ok(Running { listen, door, writer, watchers: [revocations, upkeep] })
 }

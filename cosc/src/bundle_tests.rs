@@ -251,7 +251,7 @@ fn the_bundle_before_is_told_with_its_lines() {
         |text: &str| write(&imported("l.txt", text), &said, Timestamp::from_micros(NOW), &out).unwrap();
     let made = make("a.example\nb.example\nc.example\n");
     assert_eq!((made.header.serial, made.before), (Serial(1), None));
-    crate::keys::generate(&keys).unwrap();
+    crate::keys::generate(&keys, None).unwrap();
     crate::sign::sign_bundle(&keys, &folder, &out).unwrap();
     let made = make("a.example\n");
     assert_eq!((made.header.serial, made.before), (Serial(2), Some((Serial(1), 3))));

@@ -25,11 +25,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the keys that sign bundles, and the first root that names them
-    #[command(after_help = "Example:\n  vedetta-cosc keygen --out /media/ceremony/keys")]
+    #[command(
+        after_help = "Example:\n  vedetta-cosc keygen --out /media/ceremony/keys --online-key online-key.pem"
+    )]
     Keygen {
         /// Folder for the keys; made when it is not there, nothing in it is overwritten
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// A collector's online key (vedetta-collector online-key), which then keeps the signed bundles fresh by itself
+        #[arg(long, value_name = "FILE")]
+        online_key: Option<PathBuf>,
     },
     /// Read indicator files and show what would be looked for, without writing anything
     #[command(
@@ -198,13 +203,13 @@ pub enum Outcome {
 /// What kept it from being done, with what to do next.
 pub fn run(cli: Cli) -> Result<Outcome> {
     match cli.command {
-        Command::Keygen { out } => println!("{}", keys::generate(&out)?),
+        Command::Keygen { out, online_key } => println!("{}", keys::generate(&out, online_key.as_deref())?),
         Command::Import { json, files } => return run_import(json, &files),
         Command::Bundle(arguments) => return run_bundle(arguments),
         Command::Sign { keys, repository, bundle, .. } => {
             let signing = match bundle {
                 Some(bundle) => sign::sign_bundle(&keys, &repository, &bundle)?,
-                None => sign::refresh(&keys, &repository)?,
+                None => sign::refresh(&keys, &repository, sign::Renew::Online)?,
             };
             tell_signing(&signing, &repository);
         }

@@ -4,13 +4,17 @@
 //! holds can replace them.
 
 use std::collections::HashMap;
+use std::fs;
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use protocol::enrolment::fingerprint;
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
+use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::{Ed25519Key, Ed25519Scheme, Key};
 use tough::schema::{Role, RoleKeys, RoleType, Root, Signature, Signed};
 
@@ -32,11 +36,19 @@ pub const DAILY_ROLES: [(RoleType, &str); 3] = [
     (RoleType::Timestamp, "timestamp.pem"),
 ];
 
-/// Makes all keys and the first root in a folder; returns what to tell the person who did it.
+/// The roles that a collector's online key may sign.
+pub const ONLINE_ROLES: [RoleType; 2] = [RoleType::Snapshot, RoleType::Timestamp];
+/// What stands before an Ed25519 public key in its `SubjectPublicKeyInfo` (RFC 8410 §4).
+const ED25519_KEY_INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const ED25519_KEY_BYTES: usize = 32;
+
+/// Makes all keys and the first root in a folder; returns what to tell the person who did it. A collector's online key
+/// may sign snapshot and timestamp beside the desk's own.
 ///
 /// # Errors
-/// When one of the files exists already, or the disk refuses.
-pub fn generate(out: &Path) -> Result<String> {
+/// When one of the files exists already, the online key is none, or the disk refuses.
+pub fn generate(out: &Path, online_key: Option<&Path>) -> Result<String> {
+    let online_key = online_key.map(read_online_key).transpose()?;
     let names = ROOT_KEYS.into_iter().chain(DAILY_ROLES.map(|(_, name)| name)).chain([FIRST_ROOT]);
     for name in names {
         if out.join(name).exists() {
@@ -55,7 +67,10 @@ pub fn generate(out: &Path) -> Result<String> {
     let root_keys = ROOT_KEYS.into_iter().map(new_key).collect::<Result<Vec<_>>>()?;
     let daily = DAILY_ROLES.map(|(role, name)| new_key(name).map(|key| (role, key)));
     let daily = daily.into_iter().collect::<Result<Vec<_>>>()?;
-    let root = first_root(&root_keys, &daily)?;
+    let mut root = first_root(&root_keys, &daily)?;
+    if let Some(key) = online_key {
+        add_online_key(&mut root, key)?;
+    }
     let signers: Vec<&KeyPair> = root_keys.iter().collect();
     let root = sign_role(root, &signers)?;
     files::create_new(&out.join(FIRST_ROOT), &root, Access::Public)?;
@@ -88,6 +103,41 @@ fn first_root(root_keys: &[KeyPair], daily: &[(RoleType, KeyPair)]) -> Result<Ro
     })
 }
 
+/// Reads the public key that a collector printed (`vedetta-collector online-key`).
+///
+/// # Errors
+/// When the file cannot be read or holds another kind of key.
+pub fn read_online_key(path: &Path) -> Result<Key> {
+    let wanted = || {
+        format!(
+            "{} is no collector's online key: have its operator run `vedetta-collector online-key > {}`",
+            path.display(),
+            path.file_name().unwrap_or_default().to_string_lossy()
+        )
+    };
+    let der = SubjectPublicKeyInfoDer::from_pem_slice(&files::read(path)?).with_context(wanted)?;
+    let public =
+        der.as_ref().strip_prefix(ED25519_KEY_INFO.as_slice()).filter(|key| key.len() == ED25519_KEY_BYTES);
+    Ok(ed25519(public.with_context(wanted)?))
+}
+
+/// Lets a collector's online key sign snapshot and timestamp, beside the keys that do.
+///
+/// # Errors
+/// When the root names it already.
+pub fn add_online_key(root: &mut Root, key: Key) -> Result<()> {
+    let id = key.key_id().context("cannot compute a key's identifier")?;
+    for role in ONLINE_ROLES {
+        let Some(named) = root.roles.get_mut(&role) else { bail!("the root has no {role} role") };
+        if named.keyids.contains(&id) {
+            bail!("the root names this online key already");
+        }
+        named.keyids.push(id.clone());
+    }
+    root.keys.insert(id, key);
+    Ok(())
+}
+
 fn instructions(out: &Path, sha256: &[u8; 32]) -> String {
     let [first, second, third] = ROOT_KEYS;
     format!(
@@ -103,25 +153,52 @@ fn instructions(out: &Path, sha256: &[u8; 32]) -> String {
     )
 }
 
-/// Reads the private key of a daily role and makes sure that the root names it.
+/// Reads the private key of a daily role that the root names: the first one, or the one that replaced it.
 ///
 /// # Errors
-/// When the file is not there, is no key, or is a key that the root does not name for this role.
+/// When no file is there, one is no key, or none is a key that the root names for this role.
 pub fn load(keys: &Path, role: RoleType, root: &Root) -> Result<KeyPair> {
     let name =
         DAILY_ROLES.into_iter().find(|(known, _)| *known == role).map_or("root-1.pem", |(_, name)| name);
-    let path = keys.join(name);
-    let pem = String::from_utf8(files::read(&path)?).unwrap_or_default();
-    let key = KeyPair::from_pem(&pem)
-        .with_context(|| format!("{} is no private key in PEM (PKCS #8)", path.display()))?;
-    let id = tuf_key(&key).key_id().context("cannot compute a key's identifier")?;
-    if !root.roles.get(&role).is_some_and(|named| named.keyids.contains(&id)) {
-        bail!(
-            "{} is not the {role} key that the repository's root names; --keys must be the folder that keygen made for it",
-            path.display()
-        );
+    let newer = format!("{role}-");
+    let entries = fs::read_dir(keys).with_context(|| format!("cannot read the folder {}", keys.display()))?;
+    let is_newer = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix(&newer).is_some_and(|rest| rest.ends_with(".pem"))
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_newer).collect();
+    paths.push(keys.join(name));
+    if paths.len() > 1 {
+        paths.retain(|path| path.exists());
     }
-    Ok(key)
+    for path in &paths {
+        let key = read_private(path)?;
+        let id = key_id(&key)?;
+        if root.roles.get(&role).is_some_and(|named| named.keyids.contains(&id)) {
+            return Ok(key);
+        }
+    }
+    bail!(
+        "{} is not the {role} key that the repository's root names; --keys must be the folder that keygen made for it",
+        keys.join(name).display()
+    )
+}
+
+/// Reads a private key.
+///
+/// # Errors
+/// When the file is not there or is no key.
+pub fn read_private(path: &Path) -> Result<KeyPair> {
+    let pem = String::from_utf8(files::read(path)?).unwrap_or_default();
+    KeyPair::from_pem(&pem).with_context(|| format!("{} is no private key in PEM (PKCS #8)", path.display()))
+}
+
+/// The identifier by which metadata names a key.
+///
+/// # Errors
+/// None for the keys of this program.
+pub fn key_id(key: &KeyPair) -> Result<Decoded<Hex>> {
+    tuf_key(key).key_id().context("cannot compute a key's identifier")
 }
 
 /// The metadata file of a role, signed.
@@ -147,8 +224,13 @@ pub fn in_days(days: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_second(at).unwrap_or(jiff::Timestamp::MAX)
 }
 
-fn tuf_key(key: &KeyPair) -> Key {
-    let keyval = Ed25519Key { public: key.der_bytes().to_vec().into(), _extra: HashMap::new() };
+/// A key as metadata holds it.
+pub fn tuf_key(key: &KeyPair) -> Key {
+    ed25519(key.der_bytes())
+}
+
+fn ed25519(public: &[u8]) -> Key {
+    let keyval = Ed25519Key { public: public.to_vec().into(), _extra: HashMap::new() };
     Key::Ed25519 { keyval, scheme: Ed25519Scheme::Ed25519, _extra: HashMap::new() }
 }
 
@@ -161,13 +243,13 @@ mod tests {
     fn keys_are_private_and_the_root_is_signed_by_the_three() {
         let home = tempfile::tempdir().unwrap();
         let keys = home.path().join("keys");
-        let told = generate(&keys).unwrap();
+        let told = generate(&keys, None).unwrap();
         for name in ROOT_KEYS.into_iter().chain(DAILY_ROLES.map(|(_, name)| name)) {
-            let mode = std::fs::metadata(keys.join(name)).unwrap().permissions().mode();
+            let mode = fs::metadata(keys.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
             assert!(told.contains(name), "{name}");
         }
-        let bytes = std::fs::read(keys.join(FIRST_ROOT)).unwrap();
+        let bytes = fs::read(keys.join(FIRST_ROOT)).unwrap();
         assert!(told.contains(&fingerprint(&Sha256::digest(&bytes).into())));
         let root: Signed<Root> = serde_json::from_slice(&bytes).unwrap();
         root.signed.verify_role(&root).unwrap();
@@ -179,18 +261,18 @@ mod tests {
     #[test]
     fn keys_are_never_overwritten() {
         let home = tempfile::tempdir().unwrap();
-        std::fs::write(home.path().join("snapshot.pem"), "precious").unwrap();
-        let refused = generate(home.path()).unwrap_err().to_string();
+        fs::write(home.path().join("snapshot.pem"), "precious").unwrap();
+        let refused = generate(home.path(), None).unwrap_err().to_string();
         assert!(refused.contains("snapshot.pem exists already"), "{refused}");
-        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn another_folders_key_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let [ours, others] = ["ours", "others"].map(|name| home.path().join(name));
-        generate(&ours).unwrap();
-        generate(&others).unwrap();
+        generate(&ours, None).unwrap();
+        generate(&others, None).unwrap();
         let root: Signed<Root> =
             serde_json::from_slice(&files::read(&ours.join(FIRST_ROOT)).unwrap()).unwrap();
         let refused = load(&others, RoleType::Targets, &root.signed).unwrap_err().to_string();

@@ -32,7 +32,7 @@ fn authority() -> Authority {
 fn desk(authority: &Authority) -> TempDir {
     let home = TempDir::new().unwrap();
     let path = |below: &str| home.path().join(below);
-    keys::generate(&path("keys")).unwrap();
+    keys::generate(&path("keys"), None).unwrap();
     let mut imported = crate::import::Imported::default();
     crate::import::read::contents(b"evil.example\n", "l.txt", &mut imported).unwrap();
     let options =

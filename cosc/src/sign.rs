@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use protocol::absurd::{self, Absurd};
 use protocol::bundle::BundleLimits;
-use protocol::repository::{METADATA_FOLDER, TARGETS_FOLDER, bundle_target, delta_target};
+use protocol::repository::{
+    METADATA_FOLDER, TARGETS_FOLDER, bundle_target, delta_target, next_online_version,
+};
 use protocol::{Action, BundleReader, Serial, Tlp};
 use sha2::{Digest as _, Sha256};
 use tough::TargetName;
@@ -32,7 +34,7 @@ const TIMESTAMP_DAYS: i64 = 7;
 /// Bundles that stay in the repository, for sensors that are fetching one.
 const BUNDLES_KEPT: usize = 3;
 /// Versions of metadata files that stay, for the same reason.
-const VERSIONS_KEPT: u64 = 3;
+const VERSIONS_KEPT: usize = 3;
 
 /// A target and its name.
 type NamedTarget = (String, Target);
@@ -98,31 +100,56 @@ pub fn sign_bundle(keys: &Path, folder: &Path, bundle: &Path) -> Result<Signing>
     sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
     let signing = Signing { deltas, absurd: checked.absurd, ..staged.check()? };
     staged.move_in(folder)?;
-    forget_old(folder, &kept, (next(now.snapshot).get(), targets_version.get()))?;
+    forget_old(folder, &kept)?;
     Ok(signing)
 }
 
-/// Renews snapshot and timestamp, so that nothing expires while there is no new bundle.
+/// What is signed again while the bundles stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renew {
+    /// Snapshot and timestamp.
+    Online,
+    /// The targets, too, by the key that the newest root names.
+    Targets,
+}
+
+/// Whether a repository is there that was signed before.
+pub fn has_bundle(folder: &Path) -> bool {
+    folder.join(METADATA_FOLDER).join("timestamp.json").exists()
+}
+
+/// Renews signatures, so that nothing expires while there is no new bundle.
 ///
 /// # Errors
-/// When there is no repository, or the targets have expired, which only a new bundle cures.
-pub fn refresh(keys: &Path, folder: &Path) -> Result<Signing> {
+/// When there is no repository, or the targets have expired and are not renewed.
+pub fn refresh(keys: &Path, folder: &Path, renew: Renew) -> Result<Signing> {
     let (root_files, root) = roots(keys, folder)?;
     let now = Current::read(folder)?;
     let Some(targets_version) = NonZeroU64::new(now.targets) else {
         bail!("{} has no signed bundle yet; sign one first", folder.display());
     };
-    if now.targets_expire.is_some_and(|at| at <= jiff::Timestamp::now()) {
+    let expired = now.signed_targets.as_ref().is_none_or(|targets| targets.expires <= jiff::Timestamp::now());
+    if expired && renew == Renew::Online {
         bail!("the targets metadata has expired, which --refresh cannot renew: sign a new bundle");
     }
     let staged = Staged::new(folder, &root_files)?;
-    let name = format!("{targets_version}.targets.json");
-    let targets = files::read(&folder.join(METADATA_FOLDER).join(&name))?;
-    staged.put(METADATA_FOLDER, &name, &targets)?;
+    let (targets_version, targets) = match now.signed_targets {
+        Some(targets) if renew == Renew::Targets => {
+            let version = next(targets.version.get());
+            let targets = Targets { version, expires: keys::in_days(TARGETS_DAYS), ..targets };
+            let key = keys::load(keys, RoleType::Targets, &root)?;
+            (version, keys::sign_role(targets, &[&key])?)
+        }
+        _ => {
+            let name = format!("{targets_version}.targets.json");
+            (targets_version, files::read(&folder.join(METADATA_FOLDER).join(&name))?)
+        }
+    };
+    staged.put(METADATA_FOLDER, &format!("{targets_version}.targets.json"), &targets)?;
     sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
     let signing = staged.check()?;
     staged.move_in(folder)?;
-    forget_old(folder, &now.named, (next(now.snapshot).get(), targets_version.get()))?;
+    forget_old(folder, &now.named)?;
     Ok(signing)
 }
 
@@ -134,7 +161,8 @@ fn sign_rest(
     (snapshot_version, timestamp_version): (u64, u64),
     (targets_version, targets): (NonZeroU64, &[u8]),
 ) -> Result<()> {
-    let version = next(snapshot_version);
+    let now = jiff::Timestamp::now().as_second();
+    let version = next_online_version(targets_version.get(), now, snapshot_version);
     let mut snapshot = Snapshot::new(TUF_VERSION.to_owned(), version, keys::in_days(SNAPSHOT_DAYS));
     snapshot.meta.insert("targets.json".to_owned(), metafile(targets_version, targets));
     let key = keys::load(keys, RoleType::Snapshot, root)?;
@@ -142,7 +170,7 @@ fn sign_rest(
     staged.put(METADATA_FOLDER, &format!("{version}.snapshot.json"), &snapshot)?;
     let timestamp = TimestampRole {
         spec_version: TUF_VERSION.to_owned(),
-        version: next(timestamp_version),
+        version: next_online_version(targets_version.get(), now, timestamp_version),
         expires: keys::in_days(TIMESTAMP_DAYS),
         meta: HashMap::from([("snapshot.json".to_owned(), metafile(version, &snapshot))]),
         _extra: HashMap::new(),
@@ -208,6 +236,23 @@ fn check_bundle(path: &Path) -> Result<Checked> {
 
 /// All roots from the first to the newest, from both folders, and the newest one read.
 fn roots(keys: &Path, folder: &Path) -> Result<(Vec<PathBuf>, Root)> {
+    let (files, path) = root_files(keys, folder)?;
+    let root: Signed<Root> = serde_json::from_slice(&files::read(&path)?)
+        .with_context(|| format!("{} is no root", path.display()))?;
+    if root.signed.expires <= jiff::Timestamp::now() {
+        bail!(
+            "{} has expired: two of the root keys must sign a new root first (vedetta-cosc root)",
+            path.display()
+        );
+    }
+    Ok((files, root.signed))
+}
+
+/// All roots from the first to the newest, from both folders, and the newest by itself.
+///
+/// # Errors
+/// When one is missing, or the folders hold different ones.
+pub fn root_files(keys: &Path, folder: &Path) -> Result<(Vec<PathBuf>, PathBuf)> {
     let metadata = folder.join(METADATA_FOLDER);
     let (newest, path) = match repository::newest_root(&metadata) {
         Ok(found) if repository::newest_root(keys).is_ok_and(|(version, _)| version <= found.0) => found,
@@ -228,12 +273,7 @@ fn roots(keys: &Path, folder: &Path) -> Result<(Vec<PathBuf>, Root)> {
             (Err(_), Err(_)) => bail!("{name} is in neither {} nor {}", keys.display(), metadata.display()),
         }
     }
-    let root: Signed<Root> = serde_json::from_slice(&files::read(&path)?)
-        .with_context(|| format!("{} is no root", path.display()))?;
-    if root.signed.expires <= jiff::Timestamp::now() {
-        bail!("{} has expired: two of the root keys must sign a new root first", path.display());
-    }
-    Ok((files, root.signed))
+    Ok((files, path))
 }
 
 /// What the repository holds before signing; all zero when there is none.
@@ -242,14 +282,14 @@ struct Current {
     targets: u64,
     snapshot: u64,
     timestamp: u64,
-    targets_expire: Option<jiff::Timestamp>,
+    signed_targets: Option<Targets>,
     bundles: Vec<NamedBundle>,
     named: Vec<NamedTarget>,
 }
 
 impl Current {
     fn read(folder: &Path) -> Result<Self> {
-        if !folder.join(METADATA_FOLDER).join("timestamp.json").exists() {
+        if !has_bundle(folder) {
             return Ok(Self::default());
         }
         let loaded = repository::load(folder, Expired::Accepted)?;
@@ -258,7 +298,7 @@ impl Current {
             targets: loaded.targets().signed.version.get(),
             snapshot: loaded.snapshot().signed.version.get(),
             timestamp: loaded.timestamp().signed.version.get(),
-            targets_expire: Some(loaded.targets().signed.expires),
+            signed_targets: Some(loaded.targets().signed.clone()),
             bundles: repository::bundles(&loaded, folder),
             named: named.map(|it| (it.name, it.target)).collect(),
         })
@@ -409,7 +449,7 @@ impl<W: Write> Write for Hashing<W> {
 }
 
 /// Removes bundles and deltas that the metadata names no longer, and metadata of versions long past.
-fn forget_old(folder: &Path, kept: &[NamedTarget], (snapshot, targets): (u64, u64)) -> Result<()> {
+fn forget_old(folder: &Path, kept: &[NamedTarget]) -> Result<()> {
     for entry in fs::read_dir(folder.join(TARGETS_FOLDER))?.flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
         let is_kept = kept.iter().any(|(name, target)| repository::file_name(name, target) == file);
@@ -417,12 +457,18 @@ fn forget_old(folder: &Path, kept: &[NamedTarget], (snapshot, targets): (u64, u6
             fs::remove_file(entry.path())?;
         }
     }
-    for entry in fs::read_dir(folder.join(METADATA_FOLDER))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let version = |ending| name.strip_suffix(ending).and_then(|number| number.parse::<u64>().ok());
-        let old = |version: Option<u64>, newest| version.is_some_and(|it| it + VERSIONS_KEPT <= newest);
-        if old(version(".snapshot.json"), snapshot) || old(version(".targets.json"), targets) {
-            fs::remove_file(entry.path())?;
+    for ending in [".snapshot.json", ".targets.json"] {
+        let files = fs::read_dir(folder.join(METADATA_FOLDER))?.flatten();
+        let mut versions: Vec<(u64, PathBuf)> = files
+            .filter_map(|file| {
+                let version = file.file_name().to_str()?.strip_suffix(ending)?.parse().ok()?;
+                Some((version, file.path()))
+            })
+            .collect();
+        versions.sort();
+        versions.truncate(versions.len().saturating_sub(VERSIONS_KEPT));
+        for (_, old) in versions {
+            fs::remove_file(old)?;
         }
     }
     Ok(())

@@ -160,6 +160,9 @@ pub enum AgentMessage {
         spooled: u64,
         /// Each source.
         sources: Vec<SourceStatus>,
+        /// When the newest metadata of bundles that it verified expires: later it may be kept from newer bundles.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fresh_until: Option<Timestamp>,
     },
     /// What became of an offered bundle.
     Bundle {

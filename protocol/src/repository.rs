@@ -3,6 +3,7 @@
 //! A name is checked here once, so that no path made by somebody else reaches a file system.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use crate::bundle::Serial;
@@ -16,6 +17,28 @@ pub const BUNDLE_BYTES_MAX: u64 = 1 << 30;
 pub const METADATA_FOLDER: &str = "metadata";
 /// The folder of bundles in a repository.
 pub const TARGETS_FOLDER: &str = "targets";
+
+/// What one version of the targets leaves for the versions of the snapshots and timestamps over it: seconds until 2286.
+const VERSIONS_OF_TARGETS: u64 = 10_000_000_000;
+
+/// The version of the next snapshot or timestamp over a version of the targets, whoever signs it: after `before`, and
+/// in front the targets' version, then the time in seconds. Desk and collector sign both without asking each other,
+/// and still the newer targets always win, over however wrong a clock; the clock only orders what is signed over the
+/// same targets, where nothing is lost when a signature counts as older.
+pub fn next_online_version(targets: u64, seconds: i64, before: u64) -> NonZeroU64 {
+    let seconds = u64::try_from(seconds).unwrap_or(0).min(VERSIONS_OF_TARGETS - 1);
+    let by_time = targets.saturating_mul(VERSIONS_OF_TARGETS).saturating_add(seconds);
+    NonZeroU64::MIN.saturating_add(by_time.max(before.saturating_add(1)) - 1)
+}
+
+/// When a version that [`next_online_version`] gave says that it was signed, in seconds; `None` for a version from
+/// before there was one.
+pub fn seconds_of_online_version(version: u64) -> Option<i64> {
+    if version < VERSIONS_OF_TARGETS {
+        return None;
+    }
+    i64::try_from(version % VERSIONS_OF_TARGETS).ok()
+}
 
 /// A file of a repository: `metadata/NAME.json` or `targets/NAME`, with names of `[A-Za-z0-9._-]`,
 /// at most 200 bytes, that do not begin with a dot.
@@ -113,6 +136,24 @@ mod tests {
         ] {
             assert!(bad.parse::<RepositoryPath>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn newer_targets_win_over_any_clock_and_versions_only_rise() {
+        let (now, year) = (1_795_000_000, 31_536_000);
+        let check = |targets, seconds, before, expected: u64| {
+            assert_eq!(next_online_version(targets, seconds, before).get(), expected);
+        };
+        check(6, now, 0, 61_795_000_000);
+        check(6, now, 61_795_000_000, 61_795_000_001);
+        check(6, now - year, 61_795_000_000, 61_795_000_001);
+        check(7, now - year, 61_795_000_000 + 31_536_000, 71_763_464_000);
+        check(7, -5, 61_795_000_000, 70_000_000_000);
+        check(7, i64::MAX, 0, 79_999_999_999);
+        check(1, now, 4, 11_795_000_000);
+        check(u64::MAX, now, u64::MAX, u64::MAX);
+        assert_eq!(seconds_of_online_version(61_795_000_000), Some(now));
+        assert_eq!(seconds_of_online_version(12), None);
     }
 
     #[test]

@@ -64,6 +64,14 @@ pub struct BundleStatus {
     /// What is wrong with the index in force and what is done about it; empty for nothing.
     #[serde(default)]
     pub trouble: String,
+    /// When the metadata of bundles that was verified last expires.
+    #[serde(default)]
+    pub fresh_until: Option<Timestamp>,
+}
+
+/// Whether nothing newer came before the metadata expired: somebody may keep this sensor from newer bundles.
+pub fn is_stale(fresh_until: Option<Timestamp>, now: Timestamp) -> bool {
+    fresh_until.is_some_and(|until| until < now)
 }
 
 /// An index that is being built beside the one in force.

@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::building::{Built, Changed, HeldBack, Progress, Workshop, lower_priority};
-use super::in_force::{BundleStatus, InForce, Why, changes};
+use super::in_force::{BundleStatus, InForce, Why, changes, is_stale};
 use super::not_taken::{LoadError, NotTaken, disk, index};
 use super::opening::{self, Opened};
 use super::record::{self, Name, Record, Source};
@@ -85,6 +85,8 @@ struct Keeper {
     merge_at: Instant,
     /// Whether what is in force is not all that should be.
     is_broken: bool,
+    /// Whether it was said that nothing newer came in time.
+    is_stale: bool,
 }
 
 /// What the other thread is doing.
@@ -128,6 +130,7 @@ pub(super) fn start(parts: Parts, stop: Stop) -> io::Result<Stage> {
         rebuild_at: now,
         merge_at: now,
         is_broken: false,
+        is_stale: false,
     };
     let mend = keeper.handle_opened(opened);
     std::thread::Builder::new().name("bundles".into()).spawn(move || {
@@ -193,6 +196,7 @@ impl Keeper {
     }
 
     fn handle_tick(&mut self) {
+        self.tell_stale();
         let may_mend = self.work.is_none() && !*self.want.borrow() && Instant::now() >= self.rebuild_at;
         if !may_mend {
             return;
@@ -203,6 +207,15 @@ impl Keeper {
             );
         } else if self.is_broken {
             self.mend("the index is built anew, after it could not be before");
+        }
+    }
+
+    /// Says once that this sensor may be kept from newer bundles.
+    fn tell_stale(&mut self) {
+        let until = self.status.load().fresh_until;
+        let was_stale = std::mem::replace(&mut self.is_stale, is_stale(until, clock::now()));
+        if let Some(until) = until.filter(|_| self.is_stale && !was_stale) {
+            warn!(%until, "no fresh signature of bundles came in time: the collector is away, or keeps newer bundles back, or this clock is wrong; the bundle in force stays");
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use detect::Matcher;
 use ipnet::IpNet;
 use protocol::delta::DeltaHeader;
-use protocol::{BundleHeader, Serial};
+use protocol::{BundleHeader, Serial, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, oneshot, watch};
@@ -23,7 +23,7 @@ use super::in_force::{BundleStatus, InForce, RefusedBundle, Why};
 use super::keeper::{self, Message};
 use super::not_taken::{LoadError, NotTaken};
 use super::record;
-use super::verify::{Lines, Repository, Taken, Verified, Wanted, verify};
+use super::verify::{Lines, Repository, Taken, Verified, Wanted, fresh_until, verify};
 use crate::clock;
 use crate::config::Config;
 use crate::published::Published;
@@ -149,7 +149,10 @@ impl BundleStore {
             folder: config.folder.clone(),
             cosc_root: config.cosc_root.as_slice().into(),
             matcher: Published::new(Matcher::empty()),
-            status: Published::new(BundleStatus::default()),
+            status: Published::new(BundleStatus {
+                fresh_until: fresh_until(&config.folder.join("tuf")),
+                ..BundleStatus::default()
+            }),
             keeper: keeper.clone(),
             wanted,
             turn: Arc::default(),
@@ -184,6 +187,11 @@ impl BundleStore {
         self.status.load().in_force.as_ref().map_or(Serial(0), |in_force| in_force.serial)
     }
 
+    /// When the metadata that was verified last expires.
+    pub fn fresh_until(&self) -> Option<Timestamp> {
+        self.status.load().fresh_until
+    }
+
     /// Whether an offered bundle is worth fetching: it is newer than what is in force or will be, or what is in
     /// force can be mended by nothing else.
     pub fn wants(&self, offered: Serial) -> bool {
@@ -209,6 +217,8 @@ impl BundleStore {
     ) -> Result<Applied, NotTaken> {
         let _turn = self.turn.lock().await;
         let taken = self.take_in_turn(repository, verified).await;
+        let fresh_until = fresh_until(&self.folder.join("tuf"));
+        self.status.update(|status| BundleStatus { fresh_until, ..status.clone() });
         if let Err(error) = &taken {
             let serial = match error {
                 NotTaken::Older { offered, .. } => Some(*offered),
@@ -217,6 +227,8 @@ impl BundleStore {
             };
             let refused = RefusedBundle { at: clock::now(), serial, reason: error.to_string() };
             self.status.update(|status| BundleStatus { refused: Some(refused.clone()), ..status.clone() });
+        } else {
+            self.status.update(|status| BundleStatus { refused: None, ..status.clone() });
         }
         taken
     }

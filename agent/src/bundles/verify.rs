@@ -17,7 +17,7 @@ use protocol::repository::{
     BUNDLE_BYTES_MAX, METADATA_BYTES_MAX, METADATA_FOLDER, TARGETS_FOLDER, bundle_target, delta_target,
     serial_of_target, serials_of_delta,
 };
-use protocol::{BundleHeader, BundleReader, Serial};
+use protocol::{BundleHeader, BundleReader, Serial, Timestamp};
 use tokio::io::AsyncWriteExt as _;
 use tough::error::Error as TufError;
 use tough::{FilesystemTransport, Limits, RepositoryLoader, TargetName};
@@ -277,6 +277,26 @@ pub async fn verify(
     let taken = offered.take(serial, wanted).await?;
     let root = staged.remember(datastore, trusted_root)?;
     Ok(Verified { serial, taken, root })
+}
+
+/// When the first of the metadata expires that was verified last; `None` when nothing was verified yet. Who hears
+/// nothing newer by then may be kept from it.
+pub fn fresh_until(datastore: &Path) -> Option<Timestamp> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        signed: Expiring,
+    }
+    #[derive(serde::Deserialize)]
+    struct Expiring {
+        expires: jiff::Timestamp,
+    }
+    let expires = |name: &str| {
+        let metadata: Metadata = serde_json::from_slice(&fs::read(datastore.join(name)).ok()?).ok()?;
+        Some(metadata.signed.expires)
+    };
+    let [root, targets, snapshot, _, timestamp] = REMEMBERED.map(expires);
+    let first = [root?, targets?, snapshot?, timestamp?].into_iter().min()?;
+    Some(Timestamp::from_micros(first.as_microsecond()))
 }
 
 /// A repository whose metadata is verified, and where its files go.

@@ -29,6 +29,10 @@ const DRAIN_SECONDS_MAX: Duration = Duration::from_secs(3);
 const READ_BYTES: usize = 64 << 10;
 /// A bundle that did not come, or for which the disk was full, is fetched again after this time.
 const BUNDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// How often the collector is asked for fresh signatures, whether or not it offers something.
+const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
+/// What is no newer is looked at this often at most.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Clocks that differ by more are worth a line in the log.
 const SKEW_SECONDS_MAX: i64 = 30;
 
@@ -247,8 +251,9 @@ impl Delivery<'_> {
     }
 
     fn send_status(&mut self) {
-        let serial = self.parts.bundles.serial();
-        self.session.handle_status(clock::now(), serial, self.parts.board.statuses());
+        let bundles = &self.parts.bundles;
+        let of_bundles = (bundles.serial(), bundles.fresh_until());
+        self.session.handle_status(clock::now(), of_bundles, self.parts.board.statuses());
     }
 
     fn until_timeout(&self) -> Duration {
@@ -263,7 +268,8 @@ fn lost(error: impl std::fmt::Display) -> Ended {
 }
 
 /// Takes the offered bundles one after the other; of several that wait only the newest counts. Without an offer
-/// the newest one is fetched when nothing else can mend what is in force.
+/// the newest one is fetched when nothing else can mend what is in force, and its signatures every hour: whether they
+/// are fresh tells whether this sensor is kept from something.
 async fn take_bundles(
     parts: &Parts,
     transport: CollectorTransport,
@@ -272,6 +278,7 @@ async fn take_bundles(
 ) {
     let mut wanted = parts.bundles.wanted();
     let mut failed = None;
+    let mut looked_at = None;
     loop {
         let offered = match failed.take() {
             Some(serial) => Some(serial),
@@ -279,17 +286,20 @@ async fn take_bundles(
             None => tokio::select! {
                 Some(offered) = offers.recv() => Some(offered),
                 Ok(()) = wanted.changed() => None,
-                else => return std::future::pending().await,
+                () = sleep(LOOK_EVERY) => None,
             },
         };
         let is_wanted = *wanted.borrow_and_update();
-        let mut serial = offered.unwrap_or_default();
+        let mut serial = offered.unwrap_or_else(|| parts.bundles.serial());
         while let Ok(newer) = offers.try_recv() {
             serial = newer;
         }
-        if !is_wanted && !parts.bundles.wants(serial) {
+        // A collector that offers the same again and again is not asked each time.
+        let is_due = looked_at.is_none_or(|at: Instant| at.elapsed() > LOOK_AGAIN_AFTER);
+        if !is_due && !is_wanted && !parts.bundles.wants(serial) {
             continue;
         }
+        looked_at = Some(Instant::now());
         let Err(error) = take_bundle(parts, &transport, &report).await else { continue };
         warn!(%serial, reason = %error, "the offered bundle is refused; the one in force stays");
         // The session may have ended meanwhile.
@@ -310,8 +320,9 @@ async fn take_bundle(
         info!(%serial, "bundle verified");
         let _ = report.send((serial, BundleOutcome::Fetched));
     };
+    let was_refused = parts.bundles.status().load().refused.is_some();
     let taken = parts.bundles.take(|| Repository::over(transport.clone()), fetched).await?;
-    if taken.is_new {
+    if taken.is_new || was_refused {
         let in_force = taken.in_force;
         let _ = report.send((in_force.serial, BundleOutcome::Applied { indicators: in_force.indicators }));
     }

@@ -3,16 +3,19 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::bundle::{BundleError, BundleLimits};
 use protocol::{BundleHeader, BundleReader, Indicator, Serial};
 use tokio::sync::mpsc;
 
+use super::online::{self, OnlineError, OnlineKey, Renewed};
 use super::root::{CoscRoot, RootError};
 use super::staging::{Staging, StagingError};
 use super::verify::{self, Refusal, Repository, Wanted};
+use crate::clock;
 use crate::folders::{StateFolder, make_private_folder, sync_folder};
+use crate::store::bundles::Upkeep;
 use crate::store::{Store, StoreError, bundles};
 
 /// Indicators in one transaction: hits are committed between them.
@@ -63,6 +66,7 @@ pub async fn offer(
     state: &StateFolder,
     store: &Store,
     staging: Staging,
+    online_key: &OnlineKey,
     pushed_by: String,
 ) -> Result<BundleHeader, OfferError> {
     let root = CoscRoot::open(state)?;
@@ -70,6 +74,7 @@ pub async fn offer(
     let repository = Repository::folder(staging.folder());
     let root = root.as_str().as_bytes();
     let verified = verify::verify(repository, root, &state.tuf(), &taken_out, Wanted::FULL).await?;
+    let newest_root = verified.root.clone();
     let (header, bundle) = verified.into_full()?;
     let offered = bundles::newest(store).await?;
     if header.serial < offered {
@@ -78,6 +83,10 @@ pub async fn offer(
     if header.serial > offered {
         store_indicators(store, bundle.clone(), header.serial).await?;
     }
+    // Only what a desk signed is remembered by the verification, so that its next push counts as newer than that,
+    // whatever this collector signed meanwhile.
+    let renewed = online_key.renew(staging.folder(), &[&state.repository()], &newest_root, clock::now());
+    bundles::keep_upkeep(store, upkeep(renewed, staging.folder())).await?;
     let folder = state.clone();
     let put = tokio::task::spawn_blocking(move || put_in_place(&folder, staging));
     put.await.map_err(|_| StoreError::Closed)??;
@@ -86,6 +95,43 @@ pub async fn offer(
         tracing::warn!(file = %bundle.display(), %error, "a verified bundle's copy could not be removed");
     }
     Ok(header)
+}
+
+/// Signs what is on offer anew with the online key. Only while nothing is being pushed. Gives whether something is
+/// on offer.
+///
+/// # Errors
+/// When the store fails; what keeps the key from signing is logged and kept for operators.
+pub async fn renew(state: &StateFolder, store: &Store, online_key: &OnlineKey) -> Result<bool, StoreError> {
+    let repository = state.repository();
+    let remembered = state.tuf().join("root.json");
+    let Ok(root) = fs::read(&remembered) else { return Ok(false) };
+    if !repository.exists() {
+        return Ok(false);
+    }
+    let renewed = online_key.renew(&repository, &[], &root, clock::now());
+    bundles::keep_upkeep(store, upkeep(renewed, &repository)).await?;
+    Ok(true)
+}
+
+/// What operators are told of the signatures on offer.
+fn upkeep(renewed: Result<Renewed, OnlineError>, repository: &Path) -> Upkeep {
+    let as_signed = || online::fresh_until(repository);
+    match renewed {
+        Ok(Renewed::Until(until)) => {
+            Upkeep { state: "signed", fresh_until: Some(until), trouble: String::new() }
+        }
+        Ok(Renewed::NotNamed) => {
+            tracing::info!(
+                "the COSC's root does not name this collector's online key: the desk's signatures are served"
+            );
+            Upkeep { state: "not_named", fresh_until: as_signed(), trouble: String::new() }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the signatures on offer are not renewed; they are served as they are");
+            Upkeep { state: "failed", fresh_until: as_signed(), trouble: error.to_string() }
+        }
+    }
 }
 
 /// Reads on a thread that may block and stores what comes, a few thousand at a time.

@@ -12,6 +12,7 @@ use protocol::identity::ComuneId;
 
 use super::open_store;
 use crate::authority::{Authority, Request};
+use crate::bundles::online::OnlineKey;
 use crate::bundles::root::{CoscRoot, RootError};
 use crate::clock;
 use crate::config::Config;
@@ -27,6 +28,10 @@ pub struct TrustRoot {
     #[arg(long)]
     replace: bool,
 }
+
+/// Print the public key with which this collector keeps bundles fresh.
+#[derive(Debug, Args)]
+pub struct PrintOnlineKey {}
 
 /// Sign a desk's request, so that it may push bundles.
 #[derive(Debug, Args)]
@@ -56,6 +61,22 @@ impl TrustRoot {
         }
         println!("trusted root:  {}", fingerprint(&root.sha256()));
         eprintln!("compare it with what the COSC reads out to you");
+        Ok(())
+    }
+}
+
+impl PrintOnlineKey {
+    /// Prints the key (PEM) on standard output, and what to do with it beside.
+    ///
+    /// # Errors
+    /// When the key can neither be read nor made.
+    pub fn run(self, config: &Config) -> anyhow::Result<()> {
+        let key = OnlineKey::open(&config.state)?;
+        std::io::stdout().write_all(key.public_pem().as_bytes()).context("standard output")?;
+        eprintln!(
+            "give this to the desk: `vedetta-cosc keygen --online-key FILE` at the beginning, or later \
+             `vedetta-cosc root --add-online-key FILE`, then push; until then the desk's own signatures are served"
+        );
         Ok(())
     }
 }

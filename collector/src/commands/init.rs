@@ -13,7 +13,7 @@ use protocol::text::Hex;
 use super::print_json;
 use crate::accounts::{self, OperatorName};
 use crate::authority::Authority;
-use crate::bundles::{offered, root::CoscRoot};
+use crate::bundles::{offered, online::OnlineKey, root::CoscRoot};
 use crate::cli::Failure;
 use crate::clock;
 use crate::config::{Config, STATE_DIR_DEFAULT};
@@ -134,6 +134,9 @@ impl Init {
         if config_written {
             writeln!(out, "configuration:          {}", config.display())?;
         }
+        eprintln!(
+            "for the desk, so that this collector keeps bundles fresh by itself: `vedetta-collector online-key > online-key.pem`"
+        );
         if plan.root.is_none() {
             eprintln!(
                 "next: `vedetta-collector trust-root 1.root.json` with the COSC's root, then `vedetta-collector invite`"
@@ -154,6 +157,7 @@ async fn make(plan: &Plan) -> anyhow::Result<Authority> {
     let hosts: String = plan.hosts.iter().map(|host| format!("{host}\n")).collect();
     write_private_file(&plan.state.hosts(), hosts.as_bytes())?;
     offered::make_folders(&plan.state)?;
+    OnlineKey::open(&plan.state)?;
     if let Some(root) = &plan.root {
         root.keep(&plan.state)?;
     }
@@ -164,7 +168,7 @@ async fn make(plan: &Plan) -> anyhow::Result<Authority> {
 
 /// Nothing of it existed before: a second try begins afresh.
 fn remove_half_made(state: &StateFolder) {
-    let folders = [state.authority_key(), state.server_key()];
+    let folders = [state.authority_key(), state.server_key(), state.online_key()];
     for folder in folders.iter().filter_map(|file| file.parent()).filter(|folder| folder.exists()) {
         if let Err(error) = fs::remove_dir_all(folder) {
             eprintln!("{}: {error}; remove it before the next try", folder.display());

@@ -109,7 +109,8 @@ impl Fixture {
             skew_micros: 350_000,
             address: format!("198.51.100.{}", spool.agent.0[0]),
         };
-        let health = Health { bundle: Serial(1), spooled: 3, skew_micros: 350_000, sources };
+        let health =
+            Health { bundle: Serial(1), spooled: 3, skew_micros: 350_000, sources, fresh_until: None };
         let written = self.store.write(move |db| {
             sessions::greet(db, &spool, &greeting, at)?;
             sessions::keep_health(db, spool.agent, &health, at)

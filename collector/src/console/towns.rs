@@ -72,6 +72,8 @@ pub(super) struct SensorView {
     pub(super) outcome: Option<Marked>,
     pub(super) outcome_at: Maybe<When>,
     pub(super) refusal: Shown,
+    pub(super) stale: Option<Marked>,
+    pub(super) fresh_until: Maybe<When>,
     pub(super) spooled: Count,
     pub(super) skew: Skew,
     pub(super) skew_bad: bool,
@@ -121,6 +123,14 @@ const REFUSED: Marked =
 const TROUBLE: Marked = Marked {
     label: Label { it: "fonte con problemi", en: "trouble with a source" },
     class: "wait",
+    symbol: "⚠",
+};
+const STALE: Marked = Marked {
+    label: Label {
+        it: "firme scadute: forse non riceve le raccolte nuove",
+        en: "stale: may be kept from newer bundles",
+    },
+    class: "bad",
     symbol: "⚠",
 };
 const REVOKED: Marked =
@@ -179,6 +189,7 @@ fn attention(sensor: &Sensor, towns: &[Town], now: i64) -> Vec<Attention> {
     let marks = [
         is_silent(sensor, now).then(|| state(sensor, now)),
         (sensor.bundle_outcome == "refused").then_some(REFUSED),
+        is_stale(sensor, now).then_some(STALE),
         sources.iter().any(|source| !source.trouble.is_empty()).then_some(TROUBLE),
     ];
     let entry = |mark| Attention {
@@ -196,6 +207,11 @@ fn name_of<'a>(towns: &'a [Town], sensor: &Sensor) -> &'a str {
 
 fn is_silent(sensor: &Sensor, now: i64) -> bool {
     sensor.last_seen_at.is_none_or(|seen| now.saturating_sub(seen) > SILENT_AFTER_MICROS)
+}
+
+/// Whether nothing fresh reached it in time; a silent sensor does not know.
+fn is_stale(sensor: &Sensor, now: i64) -> bool {
+    !is_silent(sensor, now) && sensor.fresh_until.is_some_and(|until| until < now)
 }
 
 fn state(sensor: &Sensor, now: i64) -> Marked {
@@ -236,6 +252,8 @@ impl SensorView {
             outcome: words::outcome(&sensor.bundle_outcome),
             outcome_at: when(sensor.bundle_at),
             refusal: Shown::new(if refused { &sensor.bundle_reason } else { "" }),
+            stale: is_stale(sensor, now).then_some(STALE),
+            fresh_until: when(sensor.fresh_until),
             spooled: Count(sensor.spooled),
             skew: Skew(sensor.skew_micros),
             skew_bad: sensor.skew_micros.unsigned_abs() > SKEW_MAX_MICROS.unsigned_abs(),

@@ -21,6 +21,9 @@ use crate::store::{StoreError, bundles};
 /// A chunk takes half a minute at 64 kbit/s.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(180);
 
+/// How long a push waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Why a push is not taken; the desk reads it as a sentence.
 #[derive(Debug, thiserror::Error)]
 enum PushError {
@@ -81,7 +84,9 @@ async fn take(
     let DeskMessage::Offer { files } = message else {
         return Err(Refusal::Protocol("a push begins with an offer".into()).into());
     };
-    let _one_at_a_time = shared.pushing.try_acquire().map_err(|_| PushError::Busy)?;
+    // Signing anew takes a moment, another push longer.
+    let turn = tokio::time::timeout(TURN_TIMEOUT, shared.pushing.acquire()).await;
+    let _one_at_a_time = turn.map_err(|_| PushError::Busy)?.map_err(|_| StoreError::Closed)?;
     let state = shared.parts.state.clone();
     let staged = tokio::task::spawn_blocking(move || {
         let staging = Staging::new(&state)?;
@@ -96,7 +101,9 @@ async fn take(
     for file in &wanted {
         receive_file(recv, &staging, file).await?;
     }
-    let header = offered::offer(&shared.parts.state, &shared.parts.store, staging, desk.to_owned()).await?;
+    let parts = &shared.parts;
+    let header =
+        offered::offer(&parts.state, &parts.store, staging, &parts.online_key, desk.to_owned()).await?;
     shared.offered.send_replace(header.serial);
     Ok(header)
 }

@@ -210,9 +210,9 @@ impl Session<'_> {
                 tracing::warn!(agent = %self.sensor.agent, from, to, "records of this sensor are lost");
                 Work::Gap { spool: self.spool()?, from, to, answers: self.answers.clone() }
             }
-            CollectorEvent::Status { at, bundle, spooled, sources } => {
+            CollectorEvent::Status { at, bundle, spooled, sources, fresh_until } => {
                 let skew_micros = at.micros_since(clock::now());
-                let health = Health { bundle, spooled, skew_micros, sources };
+                let health = Health { bundle, spooled, skew_micros, sources, fresh_until };
                 Work::Health { agent: self.sensor.agent, health }
             }
             CollectorEvent::Bundle { serial, outcome } => {

@@ -14,6 +14,7 @@ use super::seats::Seats;
 use super::writer::Work;
 use crate::authority::Authority;
 use crate::bundles::offered;
+use crate::bundles::online::OnlineKey;
 use crate::folders::StateFolder;
 use crate::store::{Store, bundles};
 
@@ -40,6 +41,7 @@ pub(super) struct Parts {
     pub public_addresses: Vec<String>,
     pub to_writer: mpsc::Sender<Work>,
     pub revoked: watch::Receiver<Revoked>,
+    pub online_key: OnlineKey,
 }
 
 /// What every connection works with.

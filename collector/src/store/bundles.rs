@@ -1,6 +1,6 @@
 //! Bundles that were verified, and their indicators as the hit pages show them.
 
-use protocol::{BundleHeader, Indicator, Serial};
+use protocol::{BundleHeader, Indicator, Serial, Timestamp};
 use rusqlite::{Connection, params};
 
 use super::{Store, StoreError, audit};
@@ -53,6 +53,32 @@ pub(crate) async fn keep(store: &Store, header: BundleHeader, pushed_by: String)
                 params![serial, header.issuer, header.created.as_micros(), now, indicators, pushed_by],
             )?;
             audit::record(transaction, &pushed_by, "push bundle", &header.serial.to_string())
+        })
+        .await
+}
+
+/// How the signatures on offer are kept fresh.
+pub(crate) struct Upkeep {
+    /// `signed` by this collector, `not_named` when its key may not, `failed` when it could not.
+    pub state: &'static str,
+    /// When what is on offer expires.
+    pub fresh_until: Option<Timestamp>,
+    /// Why it failed.
+    pub trouble: String,
+}
+
+/// Writes how the signatures on offer are kept fresh, for operators.
+pub(crate) async fn keep_upkeep(store: &Store, upkeep: Upkeep) -> Result<(), StoreError> {
+    let now = clock::now().as_micros();
+    let until = upkeep.fresh_until.map(|until| until.as_micros());
+    store
+        .write(move |transaction| {
+            transaction.execute(
+                "INSERT INTO upkeep (id, at, state, fresh_until, trouble) VALUES (1, ?1, ?2, ?3, ?4)
+                 ON CONFLICT (id) DO UPDATE SET at = ?1, state = ?2, fresh_until = ?3, trouble = ?4",
+                params![now, upkeep.state, until, upkeep.trouble],
+            )?;
+            Ok(())
         })
         .await
 }

@@ -1,6 +1,6 @@
 //! What the console reads about towns, their sensors and the bundles that were offered to them.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// A town, for menus and headings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub(crate) struct Sensor {
     pub revoked_reason: String,
     /// When its newest certificate that is in force ends.
     pub certificate_until: Option<i64>,
+    /// When the bundle metadata that it has expires.
+    pub fresh_until: Option<i64>,
 }
 
 /// Records that did not arrive, by reason.
@@ -145,7 +147,8 @@ pub(crate) fn sensors(db: &Connection) -> rusqlite::Result<Vec<Sensor>> {
              AND NOT EXISTS (SELECT 1 FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL), \
            coalesce((SELECT t.revoked_reason FROM certificate t \
              WHERE t.agent = a.id AND t.revoked_at IS NOT NULL ORDER BY t.revoked_at DESC LIMIT 1), ''), \
-           (SELECT max(t.not_after) FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL) \
+           (SELECT max(t.not_after) FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL), \
+           a.fresh_until \
          FROM agent a ORDER BY a.host_name, a.id",
     )?;
     statement
@@ -170,6 +173,7 @@ pub(crate) fn sensors(db: &Connection) -> rusqlite::Result<Vec<Sensor>> {
                 revoked: row.get(16)?,
                 revoked_reason: row.get(17)?,
                 certificate_until: row.get(18)?,
+                fresh_until: row.get(19)?,
             })
         })?
         .collect()
@@ -237,6 +241,25 @@ pub(crate) fn bundles(db: &Connection, limit: u32) -> rusqlite::Result<Vec<Bundl
             })
         })?
         .collect()
+}
+
+/// How the signatures on offer are kept fresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Upkeep {
+    /// `signed`, `not_named` or `failed`.
+    pub state: String,
+    /// When what is on offer expires.
+    pub fresh_until: Option<i64>,
+    /// Why it failed.
+    pub trouble: String,
+}
+
+/// How the signatures on offer are kept fresh; `None` when nothing was looked at yet.
+pub(crate) fn upkeep(db: &Connection) -> rusqlite::Result<Option<Upkeep>> {
+    db.query_row("SELECT state, fresh_until, trouble FROM upkeep", [], |row| {
+        Ok(Upkeep { state: row.get(0)?, fresh_until: row.get(1)?, trouble: row.get(2)? })
+    })
+    .optional()
 }
 
 /// Serial of the newest bundle, 0 when there is none.

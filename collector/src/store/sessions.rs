@@ -36,6 +36,7 @@ pub(crate) struct Health {
     pub spooled: u64,
     pub skew_micros: i64,
     pub sources: Vec<SourceStatus>,
+    pub fresh_until: Option<Timestamp>,
 }
 
 /// Longest text of an agent that is kept, in bytes.
@@ -101,7 +102,7 @@ pub(crate) fn keep_health(
     transaction
         .prepare_cached(
             "UPDATE agent SET last_seen_at = ?2, bundle_in_force = ?3, spooled = ?4, skew_micros = ?5,
-                sources = ?6 WHERE id = ?1",
+                sources = ?6, fresh_until = ?7 WHERE id = ?1",
         )?
         .execute(params![
             agent.to_string(),
@@ -109,7 +110,8 @@ pub(crate) fn keep_health(
             stored_number(health.bundle.0),
             stored_number(health.spooled),
             health.skew_micros,
-            sources
+            sources,
+            health.fresh_until.map(|until| until.as_micros())
         ])?;
     Ok(())
 }

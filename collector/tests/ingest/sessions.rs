@@ -150,7 +150,13 @@ async fn a_sensors_state_is_kept_and_the_last_of_two_connections_ends_it() {
         ..SourceStatus::default()
     };
     let behind = now().plus_seconds(-90);
-    let status = AgentMessage::Status { at: behind, bundle: Serial(3), spooled: 7, sources: vec![source] };
+    let status = AgentMessage::Status {
+        at: behind,
+        bundle: Serial(3),
+        spooled: 7,
+        sources: vec![source],
+        fresh_until: Some(behind),
+    };
     write(&mut second.send, &status).await;
     let refused =
         AgentMessage::Bundle { serial: Serial(4), outcome: BundleOutcome::Refused { reason: "old".into() } };

@@ -216,11 +216,16 @@ impl AgentSession {
         self.outbox.push_back(AgentMessage::Batch { first, records });
     }
 
-    /// The agent's health, sent when connected.
-    pub fn handle_status(&mut self, at: Timestamp, bundle: Serial, sources: Vec<SourceStatus>) {
+    /// The agent's health, sent when connected; `fresh_until` is when the metadata of its bundles expires.
+    pub fn handle_status(
+        &mut self,
+        at: Timestamp,
+        (bundle, fresh_until): (Serial, Option<Timestamp>),
+        sources: Vec<SourceStatus>,
+    ) {
         if matches!(self.state, State::Welcomed { .. }) {
             let spooled = self.spooled - self.acknowledged;
-            self.outbox.push_back(AgentMessage::Status { at, bundle, spooled, sources });
+            self.outbox.push_back(AgentMessage::Status { at, bundle, spooled, sources, fresh_until });
         }
     }
 

@@ -63,6 +63,8 @@ pub enum CollectorEvent {
         spooled: u64,
         /// Each source.
         sources: Vec<SourceStatus>,
+        /// When the bundle metadata that it has expires.
+        fresh_until: Option<Timestamp>,
     },
     /// What became of a bundle on the agent.
     Bundle {
@@ -127,9 +129,9 @@ impl CollectorSession {
                 self.events.push_back(CollectorEvent::Hello { version, epoch, bundle, skew_micros });
             }
             AgentMessage::Batch { first, records } => self.handle_batch(first, records)?,
-            AgentMessage::Status { at, bundle, spooled, sources } => {
+            AgentMessage::Status { at, bundle, spooled, sources, fresh_until } => {
                 self.welcomed("status")?;
-                self.events.push_back(CollectorEvent::Status { at, bundle, spooled, sources });
+                self.events.push_back(CollectorEvent::Status { at, bundle, spooled, sources, fresh_until });
             }
             AgentMessage::Bundle { serial, outcome } => {
                 self.welcomed("bundle")?;
