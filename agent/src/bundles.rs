@@ -1,5 +1,7 @@
 //! Signed bundles: verification, the indexes that are built from them, and the one that is in force.
 
+#[cfg(test)]
+mod attack_tests;
 mod building;
 pub mod import;
 pub mod in_force;
