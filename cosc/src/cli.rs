@@ -12,7 +12,7 @@ use protocol::{Severity, Timestamp, Tlp};
 use crate::deltas::Delta;
 use crate::import::{Purpose, read, report};
 use crate::sign::Signing;
-use crate::{bundle, keys, push, request, sign};
+use crate::{bundle, keys, push, request, root, sign};
 
 /// Makes, signs and pushes what towns look for.
 #[derive(Debug, Parser)]
@@ -83,6 +83,17 @@ enum Command {
         #[arg(value_name = "BUNDLE")]
         bundle: Option<PathBuf>,
     },
+    /// Replace keys, or renew the root that names them; two of the root keys must sign
+    #[command(
+        after_help = "Without a change the root is renewed for another year. A lost or stolen root key is replaced by the two that \
+        stay:\nname those with --root-key. After --replace-targets-key and every change of online keys, push at once: \
+        sensors follow by\nthemselves, from any older root.\n\nExample:\n  \
+        vedetta-cosc root --keys keys --repository repository --root-key /media/a/root-1.pem --root-key /media/b/root-3.pem \\\n    \
+        --replace-root-key\n  \
+        vedetta-cosc root --keys keys --repository repository --root-key /media/a/root-1.pem --root-key /media/b/root-2.pem \\\n    \
+        --remove-online-keys --add-online-key online-key.pem"
+    )]
+    Root(RootArguments),
     /// Make this desk's key and the request that a collector's operator admits
     #[command(after_help = "Example:\n  vedetta-cosc request --name \"COSC Esempio\" --out identity")]
     Request {
@@ -99,6 +110,34 @@ enum Command {
         --repository repository --follow --seconds 60"
     )]
     Push(PushArguments),
+}
+
+#[derive(Debug, Args)]
+struct RootArguments {
+    /// Folder with the keys that keygen made; new keys and roots are added to it
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// Folder of the signed repository, which is signed anew
+    #[arg(long, value_name = "DIR")]
+    repository: PathBuf,
+    /// A root key that signs; without one those in the folder of keys
+    #[arg(long, value_name = "FILE")]
+    root_key: Vec<PathBuf>,
+    /// Replace the root key that does not sign
+    #[arg(long, requires = "root_key")]
+    replace_root_key: bool,
+    /// Replace the key that signs bundles
+    #[arg(long)]
+    replace_targets_key: bool,
+    /// Replace the desk's own snapshot and timestamp keys
+    #[arg(long)]
+    replace_desk_keys: bool,
+    /// Let no collector's online key sign any more, but those that are added
+    #[arg(long)]
+    remove_online_keys: bool,
+    /// Let a collector's online key (vedetta-collector online-key) sign snapshot and timestamp
+    #[arg(long, value_name = "FILE")]
+    add_online_key: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -212,6 +251,17 @@ pub fn run(cli: Cli) -> Result<Outcome> {
                 None => sign::refresh(&keys, &repository, sign::Renew::Online)?,
             };
             tell_signing(&signing, &repository);
+        }
+        Command::Root(arguments) => {
+            let changes = root::Changes {
+                root_keys: arguments.root_key,
+                replace_root_key: arguments.replace_root_key,
+                replace_targets_key: arguments.replace_targets_key,
+                replace_desk_keys: arguments.replace_desk_keys,
+                remove_online_keys: arguments.remove_online_keys,
+                add_online_keys: arguments.add_online_key,
+            };
+            println!("{}", root::change(&arguments.keys, &arguments.repository, &changes)?);
         }
         Command::Request { name, out } => println!("{}", request::make(&name, &out)?),
         Command::Push(arguments) => {

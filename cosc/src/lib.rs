@@ -11,4 +11,5 @@ pub mod progress;
 pub mod push;
 pub mod repository;
 pub mod request;
+pub mod root;
 pub mod sign;
