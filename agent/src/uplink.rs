@@ -6,6 +6,7 @@ mod delivery;
 mod dial;
 pub mod enrolment;
 mod fetch;
+mod partial;
 mod tls;
 mod trouble;
 

@@ -120,8 +120,9 @@ impl Delivery<'_> {
         };
         self.session.handle_connected(clock::now(), hello);
         let (report, mut reports) = unbounded_channel();
-        let bundles =
-            take_bundles(self.parts, CollectorTransport::new(self.connection.clone()), offers, report);
+        let partial = self.parts.bundles.folder().join("partial");
+        let transport = CollectorTransport::new(self.connection.clone(), partial);
+        let bundles = take_bundles(self.parts, transport, offers, report);
         tokio::pin!(bundles);
         let mut spooled = self.parts.spool.safe.clone();
         let mut status = interval_at(tokio::time::Instant::now() + STATUS_EVERY, STATUS_EVERY);
@@ -301,6 +302,12 @@ async fn take_bundles(
         }
         looked_at = Some(Instant::now());
         let Err(error) = take_bundle(parts, &transport, &report).await else { continue };
+        // What came before an interruption may be what is wrong: once more, from the beginning.
+        if error.is_final() && transport.forget_partial().await {
+            failed = Some(serial);
+            looked_at = None;
+            continue;
+        }
         warn!(%serial, reason = %error, "the offered bundle is refused; the one in force stays");
         // The session may have ended meanwhile.
         let _ = report.send((serial, BundleOutcome::Refused { reason: error.to_string() }));

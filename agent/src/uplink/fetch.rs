@@ -1,6 +1,8 @@
 //! Files of the collector's repository over the open connection: one stream each, within limits. Nothing here
-//! is believed; `bundles::verify` does that.
+//! is believed; `bundles::verify` does that. A bundle whose fetch is interrupted goes on where it stopped.
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::frame::{LENGTH_BYTES, decode, decode_length, encode};
@@ -10,6 +12,8 @@ use quinn::{Connection, RecvStream, VarInt};
 use tokio::time::timeout;
 use tough::{Transport, TransportError, TransportErrorKind, TransportStream};
 use url::Url;
+
+use super::partial::{Held, Partial};
 
 /// A stream that gives nothing for so long is given up.
 const QUIET_SECONDS_MAX: Duration = Duration::from_secs(30);
@@ -21,6 +25,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct CollectorTransport {
     connection: Connection,
+    partial: Partial,
 }
 
 /// Why a file did not come.
@@ -32,6 +37,10 @@ enum FetchError {
     TooLarge { bytes: u64, limit: u64 },
     #[error("nothing came for {} seconds", QUIET_SECONDS_MAX.as_secs())]
     Quiet,
+    #[error("the collector ended the file {missing} bytes early")]
+    Cut { missing: u64 },
+    #[error("what came before cannot be kept: {0}")]
+    Disk(#[from] io::Error),
     #[error("{0}")]
     Broken(String),
 }
@@ -41,19 +50,61 @@ fn broken(error: impl std::fmt::Display) -> FetchError {
 }
 
 enum Answer {
-    Bytes(RecvStream),
+    /// The file's bytes from the offset on, and how many it has in all.
+    Bytes(RecvStream, u64),
     NotFound,
 }
 
+/// A file on its way: first what is held of it, then what the collector sends.
+struct Coming {
+    held: Option<Held>,
+    receive: RecvStream,
+    missing: u64,
+    url: Url,
+}
+
+impl Coming {
+    /// The next bytes; `None` at the file's end.
+    async fn next(&mut self) -> Result<Option<bytes::Bytes>, FetchError> {
+        if let Some(held) = &mut self.held
+            && let Some(bytes) = held.read_again(CHUNK_BYTES).await?
+        {
+            return Ok(Some(bytes));
+        }
+        let read = timeout(QUIET_SECONDS_MAX, self.receive.read_chunk(CHUNK_BYTES, true)).await;
+        let Some(chunk) = read.map_err(|_| FetchError::Quiet)?.map_err(broken)? else {
+            if self.missing > 0 {
+                return Err(FetchError::Cut { missing: self.missing });
+            }
+            if let Some(held) = self.held.take() {
+                held.finish().await;
+            }
+            return Ok(None);
+        };
+        // A collector that sends more than it announced is stopped by the length that was signed.
+        self.missing = self.missing.saturating_sub(chunk.bytes.len() as u64);
+        if let Some(held) = &mut self.held {
+            held.write(&chunk.bytes).await?;
+        }
+        Ok(Some(chunk.bytes))
+    }
+}
+
 impl CollectorTransport {
-    /// Over this connection.
-    pub fn new(connection: Connection) -> Self {
-        Self { connection }
+    /// Over this connection; what is interrupted waits in a folder for the next one.
+    pub fn new(connection: Connection, partial: PathBuf) -> Self {
+        Self { connection, partial: Partial::new(partial) }
     }
 
-    async fn ask(&self, path: &RepositoryPath) -> Result<Answer, FetchError> {
+    /// Throws away what came before, because it was refused as a whole. Gives whether a fetch had gone on from it, so
+    /// that fetching everything anew may help.
+    pub async fn forget_partial(&self) -> bool {
+        self.partial.forget().await
+    }
+
+    async fn ask(&self, path: &RepositoryPath, offset: u64) -> Result<Answer, FetchError> {
         let (mut send, mut receive) = self.connection.open_bi().await.map_err(broken)?;
-        let request = FetchRequest { path: path.clone(), offset: 0 };
+        let request = FetchRequest { path: path.clone(), offset };
         send.write_all(&encode(&request).map_err(broken)?).await.map_err(broken)?;
         send.finish().map_err(broken)?;
         let mut length = [0; LENGTH_BYTES];
@@ -65,7 +116,7 @@ impl CollectorTransport {
         let mut frame = vec![0; bytes];
         receive.read_exact(&mut frame).await.map_err(broken)?;
         match decode::<FetchReply>(&frame).map_err(broken)? {
-            FetchReply::Found { bytes } if bytes <= path.bytes_max() => Ok(Answer::Bytes(receive)),
+            FetchReply::Found { bytes } if bytes <= path.bytes_max() => Ok(Answer::Bytes(receive, bytes)),
             FetchReply::Found { bytes } => {
                 // The stream ends here whether or not the collector still knows it.
                 let _ = receive.stop(VarInt::from_u32(0));
@@ -74,6 +125,30 @@ impl CollectorTransport {
             FetchReply::NotFound => Ok(Answer::NotFound),
             FetchReply::Unknown => Err(FetchError::UnknownReply),
         }
+    }
+
+    async fn ask_in_time(&self, path: &RepositoryPath, offset: u64) -> Result<Answer, FetchError> {
+        timeout(QUIET_SECONDS_MAX, self.ask(path, offset)).await.unwrap_or(Err(FetchError::Quiet))
+    }
+
+    /// Begins a file where an earlier fetch of it stopped.
+    async fn begin(&self, path: &RepositoryPath, url: &Url) -> Result<Option<Coming>, FetchError> {
+        let mut held = self.partial.open(path).await?;
+        let mut offset = held.as_ref().map_or(0, Held::bytes);
+        let mut answer = self.ask_in_time(path, offset).await?;
+        if let (Answer::Bytes(_, bytes), Some(old)) = (&answer, &mut held)
+            && *bytes < offset
+        {
+            old.restart().await?;
+            offset = 0;
+            answer = self.ask_in_time(path, offset).await?;
+        }
+        Ok(match answer {
+            Answer::Bytes(receive, bytes) => {
+                Some(Coming { held, receive, missing: bytes.saturating_sub(offset), url: url.clone() })
+            }
+            Answer::NotFound => None,
+        })
     }
 }
 
@@ -84,24 +159,27 @@ impl Transport for CollectorTransport {
             url.path().trim_start_matches('/').parse().map_err(|error| {
                 TransportError::new_with_cause(TransportErrorKind::FileNotFound, &url, error)
             })?;
-        let failed =
-            |error: FetchError| TransportError::new_with_cause(TransportErrorKind::Other, &url, error);
-        let asked = timeout(QUIET_SECONDS_MAX, self.ask(&path)).await;
-        let receive = match asked.unwrap_or(Err(FetchError::Quiet)).map_err(failed)? {
-            Answer::Bytes(receive) => receive,
-            Answer::NotFound => return Err(TransportError::new(TransportErrorKind::FileNotFound, &url)),
+        let begun = self.begin(&path, &url).await;
+        let begun =
+            begun.map_err(|error| TransportError::new_with_cause(TransportErrorKind::Other, &url, error))?;
+        let Some(coming) = begun else {
+            return Err(TransportError::new(TransportErrorKind::FileNotFound, &url));
         };
-        let chunks = futures_util::stream::unfold(Some((receive, url)), |open| async move {
-            let (mut receive, url) = open?;
-            let read = timeout(QUIET_SECONDS_MAX, receive.read_chunk(CHUNK_BYTES, true)).await;
-            let error = match read {
-                Ok(Ok(Some(chunk))) => return Some((Ok(chunk.bytes), Some((receive, url)))),
-                Ok(Ok(None)) => return None,
-                Ok(Err(error)) => broken(error),
-                Err(_) => FetchError::Quiet,
-            };
-            Some((Err(TransportError::new_with_cause(TransportErrorKind::Other, &url, error)), None))
+        let chunks = futures_util::stream::unfold(Some(coming), |coming| async move {
+            let mut coming = coming?;
+            match coming.next().await {
+                Ok(Some(bytes)) => Some((Ok(bytes), Some(coming))),
+                Ok(None) => None,
+                Err(error) => {
+                    let error = TransportError::new_with_cause(TransportErrorKind::Other, &coming.url, error);
+                    Some((Err(error), None))
+                }
+            }
         });
         Ok(Box::pin(chunks))
     }
 }
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;
