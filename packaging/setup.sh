@@ -10,7 +10,7 @@ readonly rust_version=1.95.0
 readonly -A packages=(
     [build]="gcc libc6-dev libpcap-dev pkg-config ca-certificates curl"
     [demo]="curl iproute2 jq procps util-linux"
-    [tests]="iproute2 nftables procps jq python3 chromium chromium-driver mmdebstrap systemd-container debian-archive-keyring dpkg-dev shellcheck util-linux logrotate"
+    [tests]="iproute2 nftables procps jq python3 python3-venv chromium chromium-driver mmdebstrap systemd-container debian-archive-keyring dpkg-dev shellcheck util-linux logrotate"
 )
 
 fail() {
@@ -72,6 +72,21 @@ install_rust() {
     fail "Rust could not be installed; see https://rustup.rs and run this again"
 }
 
+# python-tuf, which the tests hold our signed bundles against: a virtual environment in the target folder, by hash.
+install_python_tuf() {
+    local workspace venv wanted
+    workspace=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+    wanted=$workspace/tests/tuf_requirements.txt
+    venv=${CARGO_TARGET_DIR:-$workspace/target}/python-tuf
+    cmp -s "$wanted" "$venv/requirements.txt" && return 0
+    echo "setup.sh: installing python-tuf into $venv"
+    rm -rf "$venv"
+    python3 -m venv "$venv" || fail "no virtual environment in $venv; is python3-venv installed?"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$wanted" ||
+        fail "python-tuf could not be installed; look at the network, then run this again"
+    cp "$wanted" "$venv/requirements.txt"
+}
+
 main() {
     command -v apt-get >/dev/null || fail "this is not Debian; install by hand: ${packages[build]} ${packages[demo]}"
     local groups=("$@") group wanted=()
@@ -83,6 +98,7 @@ main() {
     done
     install_packages "${wanted[@]}"
     case " ${groups[*]} " in *" build "*) install_rust ;; esac
+    case " ${groups[*]} " in *" tests "*) install_python_tuf ;; esac
 }
 
 main "$@"
