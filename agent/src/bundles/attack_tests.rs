@@ -20,7 +20,7 @@ use tough::schema::{
 };
 
 use super::verify::*;
-use super::verify_tests::bundle;
+use super::verify_tests::{Endless, bundle};
 
 /// Keys of a COSC as its desk makes them: root 2 of 3, one for the targets, one each of desk and collector for the
 /// online roles.
@@ -215,7 +215,16 @@ impl Place {
     }
 
     async fn verify(&self) -> Result<BundleHeader, Refusal> {
-        let repository = Repository::folder(&self.path("repository"));
+        self.verify_from(Repository::folder(&self.path("repository"))).await
+    }
+
+    /// As a collector gives the files out, one by one.
+    async fn verify_over_the_wire(&self) -> Result<BundleHeader, Refusal> {
+        let collector = Endless { folder: self.path("repository"), ending: "nothing" };
+        self.verify_from(Repository::over(collector)).await
+    }
+
+    async fn verify_from(&self, repository: Repository) -> Result<BundleHeader, Refusal> {
         let (tuf, into) = (self.path("tuf"), self.path("taken"));
         let verified = verify(repository, &self.pinned, &tuf, &into, Wanted::FULL).await?;
         let (header, file) = verified.into_full()?;
@@ -511,6 +520,12 @@ async fn months_and_three_roots_later_the_newest_bundle_is_taken() {
         place.replace_keys(version, days);
         place.publish(&Plan { days: [365, days.min(1), days, days], ..Plan::honest(5 + version) });
     }
+    let known = place.remembered();
+    assert_eq!(place.verify_over_the_wire().await.unwrap().serial, Serial(9));
+    for (path, _) in place.remembered() {
+        fs::remove_file(path).unwrap();
+    }
+    known.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
     place.believed(9).await;
     place.put("timestamp.json", &old);
     place.refused("a timestamp by keys that were replaced", "not the COSC's").await;
@@ -518,6 +533,8 @@ async fn months_and_three_roots_later_the_newest_bundle_is_taken() {
     fs::remove_dir_all(place.path("tuf")).unwrap();
     place.publish(&Plan::honest(10));
     place.believed(10).await;
+    fs::remove_dir_all(place.path("tuf")).unwrap();
+    assert_eq!(place.verify_over_the_wire().await.unwrap().serial, Serial(10));
 }
 
 #[tokio::test]

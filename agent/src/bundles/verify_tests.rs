@@ -468,9 +468,9 @@ async fn another_pinned_root_forgets_what_was_remembered() {
 
 /// Serves a folder as a collector would, but a file whose name ends so never ends.
 #[derive(Clone, Debug)]
-struct Endless {
-    folder: PathBuf,
-    ending: &'static str,
+pub(super) struct Endless {
+    pub folder: PathBuf,
+    pub ending: &'static str,
 }
 
 #[tough::async_trait]
