@@ -48,6 +48,17 @@ impl PathPosition {
     }
 }
 
+impl PathPosition {
+    /// This position, and as closed what is safe and not in it: it was read to its end and forgotten since.
+    #[must_use]
+    pub fn with_forgotten(mut self, safe: &Self) -> Self {
+        let is_gone = |file: &&FilePosition| file.open && !self.files.iter().any(|known| known.is_of(file));
+        let gone = safe.files.iter().filter(is_gone).map(|file| FilePosition { open: false, ..*file });
+        self.files = gone.chain(self.files.iter().copied()).collect();
+        self
+    }
+}
+
 /// Where a path begins that was never read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {

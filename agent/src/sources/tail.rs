@@ -389,7 +389,7 @@ impl Worker {
         for (index, position) in positions {
             if let Some(followed) = self.followed.get_mut(index) {
                 followed.marked.clone_from(&position);
-                named.push((followed.name.clone(), position));
+                named.push((followed.name.clone(), position.with_forgotten(&followed.safe)));
             }
         }
         self.marked.push_back((self.mark, named));
