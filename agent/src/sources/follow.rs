@@ -8,8 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+pub use super::file_position::PathPosition;
 use super::line_reader::{Block, Content, FileId, FilePosition, HandOn, LineReader, Proof, Reading, Reset};
 use super::takeup::{Search, Unseen, in_order, open_log, take_up};
 pub use super::turn::{FollowError, Gap, Turn};
@@ -20,44 +19,6 @@ const ROTATED_QUIET: Duration = Duration::from_secs(10);
 const REMEMBERED_MAX: usize = 8;
 /// Blocks of one turn, so that a busy log does not keep others waiting.
 const BLOCKS_AT_ONCE: usize = 8;
-
-/// Up to where the files of one path were read, oldest first; the last is the one under the path's name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathPosition {
-    /// Each file.
-    pub files: Vec<FilePosition>,
-    /// What the path led to, when it is a link.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub target: Vec<u8>,
-}
-
-impl PathPosition {
-    /// This position, and with it the files that were begun since, in the order in which `newer` knows them.
-    #[must_use]
-    pub fn with_begun(self, newer: &Self) -> Self {
-        let same = |files: &[FilePosition], file: &FilePosition| {
-            files.iter().find(|known| known.is_of(file)).copied()
-        };
-        let older = self.files.iter().filter(|file| same(&newer.files, file).is_none()).copied();
-        let later = newer.files.iter().filter_map(|file| match same(&self.files, file) {
-            Some(known) if known.open && known.is_blank() => Some(file.begun()),
-            None if file.open => Some(file.begun()),
-            known => known,
-        });
-        Self { files: older.chain(later).collect(), target: newer.target.clone() }
-    }
-}
-
-impl PathPosition {
-    /// This position, and as closed what is safe and not in it: it was read to its end and forgotten since.
-    #[must_use]
-    pub fn with_forgotten(mut self, safe: &Self) -> Self {
-        let is_gone = |file: &&FilePosition| file.open && !self.files.iter().any(|known| known.is_of(file));
-        let gone = safe.files.iter().filter(is_gone).map(|file| FilePosition { open: false, ..*file });
-        self.files = gone.chain(self.files.iter().copied()).collect();
-        self
-    }
-}
 
 /// Where a path begins that was never read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

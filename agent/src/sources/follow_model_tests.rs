@@ -185,6 +185,7 @@ impl Model {
             self.safe = self.safe.clone().with_begun(&position);
             self.saved.clone_from(&self.safe);
         }
+        let position = position.with_forgotten(&self.safe);
         self.waiting.push(Read { lines, gaps: turn.gaps, position });
         turn.more
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use proptest::prelude::*;
 
@@ -330,6 +331,47 @@ fn what_was_begun_is_kept_wherever_it_stands_in_time() {
     let closed = FilePosition { open: false, ..read(9) };
     let merged = of(&[read(1)]).with_begun(&of(&[closed, file(1), file(2)]));
     assert_eq!(merged, of(&[read(1), file(2)]));
+}
+
+#[test]
+fn files_that_were_closed_and_forgotten_between_two_marks_are_not_read_again() {
+    const ROTATIONS: usize = REMEMBERED_MAX + 1;
+    let log = Log::new();
+    let written = |ago: usize| {
+        let at = SystemTime::now() - u32::try_from(ago).unwrap() * 2 * ROTATED_QUIET;
+        File::options().append(true).open(&log.path).unwrap().set_modified(at).unwrap();
+    };
+    append(&log.path, "0\n");
+    written(ROTATIONS + 1);
+    let mut follower = begin(&log.path, Beginning::Start);
+    read(&mut follower);
+    let mut safe = follower.position();
+    for number in 1..=ROTATIONS {
+        append(&log.path, "more\n");
+        written(ROTATIONS + 1 - number);
+        log.rotate();
+        append(&log.path, &format!("{number}\n"));
+    }
+    let mut lines = 0;
+    loop {
+        let turn = follower.turn(&mut Block::default(), &mut |_| {
+            lines += 1;
+            true
+        });
+        if turn.begun {
+            safe = safe.with_begun(&follower.position());
+        }
+        if !turn.more {
+            break;
+        }
+    }
+    assert_eq!(lines, 2 * ROTATIONS);
+    let position = follower.position();
+    let is_gone = |file: &&FilePosition| !position.files.iter().any(|known| known.is_of(file));
+    assert!(safe.files.iter().any(|file| file.open && is_gone(&file)), "none was forgotten: {safe:?}");
+    // What is marked is saved when its hits are safe.
+    safe = position.with_forgotten(&safe).with_begun(&safe);
+    assert_eq!(read(&mut resume(&log.path, &safe)), (Vec::new(), Vec::new(), 0));
 }
 
 #[test]
