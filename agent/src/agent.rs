@@ -77,6 +77,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let addresses = config.collector.addresses.unwrap_or_else(|| identity.enrolment.addresses.clone());
     let parts = uplink::Parts {
         addresses,
+        state_dir: config.state_dir.clone(),
         spool: spool.control,
         spool_folder,
         board,

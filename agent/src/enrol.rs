@@ -5,15 +5,14 @@ use std::io::{self, Read as _};
 
 use anyhow::{Context as _, bail, ensure};
 use protocol::enrolment::{EnrolReply, EnrolRequest, EnrolmentCode, fingerprint};
+use protocol::Identity;
 use protocol::identity::AgentId;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::config::Config;
 use crate::identity::{self, Draft, Enrolment};
+use crate::uplink::certificate::{Certificate, issuer_with};
 use crate::uplink::enrolment::ask;
 
 /// The longest code that is read from standard input.
@@ -77,34 +76,19 @@ fn check(
         Sha256::digest(cosc_root.as_bytes()).as_slice() == code.root_sha256,
         "the collector gave another COSC root than the code names; ask the COSC, somebody may be in between"
     );
-    let chain: Vec<CertificateDer<'_>> =
-        CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<_, _>>()?;
-    let [leaf, .., authority] = chain.as_slice() else {
-        bail!("the collector gave a certificate without its authority; update the collector")
+    let Some(authority_pem) = issuer_with(chain_pem, &code.authority_sha256) else {
+        bail!(
+            "the collector gave a certificate without the authority that the code names; ask its operator, somebody may be in between"
+        )
     };
+    let certificate = Certificate::of_chain(chain_pem).context("the collector gave no certificate of a sensor")?;
     ensure!(
-        Sha256::digest(authority).as_slice() == code.authority_sha256,
-        "the collector gave a certificate of another authority than the code names"
-    );
-    let (_, certificate) = X509Certificate::from_der(leaf)?;
-    ensure!(
-        certificate.public_key().raw == key.subject_public_key_info(),
+        certificate.public_key == key.subject_public_key_info(),
         "the collector gave a certificate for another key"
     );
-    let expected = format!(":agent:{agent}");
-    let names = certificate.subject_alternative_name()?.map(|names| &names.value.general_names);
-    let named = names.into_iter().flatten().any(|name| match name {
-        GeneralName::URI(uri) => uri.starts_with("urn:vedetta:comune:") && uri.ends_with(&expected),
-        _ => false,
-    });
-    ensure!(named, "the collector gave a certificate of another sensor");
-    authority_pem(chain_pem)
-}
-
-/// The last certificate of the chain, as it was given.
-fn authority_pem(chain_pem: &str) -> anyhow::Result<String> {
-    let begin = chain_pem.rfind("-----BEGIN CERTIFICATE-----").context("no certificate in the answer")?;
-    Ok(chain_pem.get(begin..).unwrap_or_default().to_owned())
+    let is_ours = matches!(&certificate.identity, Identity::Agent { agent: named, .. } if *named == agent);
+    ensure!(is_ours, "the collector gave a certificate of another sensor");
+    Ok(authority_pem)
 }
 
 fn host_name() -> String {

@@ -1,19 +1,23 @@
 //! The sensor's identity on disk: its key, its certificate, whom it trusts, where the collector is. Written
-//! once by enrolment, whole or not at all; the key never leaves the folder.
+//! by enrolment, whole or not at all; the key never leaves the folder.
+//!
+//! Key and certificate are one file, so that a renewal replaces both or neither, whenever the machine fails.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::unistd::{Gid, Uid, chown};
 use protocol::identity::AgentId;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 
-const KEY: &str = "key.pem";
-const CHAIN: &str = "chain.pem";
+/// The key, then the sensor's certificate and its authority's.
+const CREDENTIALS: &str = "credentials.pem";
 const AUTHORITY: &str = "authority.pem";
 /// The COSC's first TUF root, in the identity's folder.
 pub const COSC_ROOT: &str = "cosc-root.json";
@@ -31,13 +35,12 @@ pub struct Enrolment {
 }
 
 /// Everything that enrolment left.
+#[derive(Clone)]
 pub struct Identity {
     /// Who.
     pub enrolment: Enrolment,
-    /// Private key (PKCS #8, PEM).
-    pub key_pem: String,
-    /// The sensor's certificate, then its authority's (PEM).
-    pub chain_pem: String,
+    /// Private key (PKCS #8), the sensor's certificate, then its authority's (PEM).
+    pub credentials_pem: String,
     /// The one authority that collectors are believed by (PEM).
     pub authority_pem: String,
     /// The COSC's first TUF root.
@@ -64,7 +67,7 @@ impl Identity {
     /// [`ConfigError::NotEnrolled`] when there is none, [`UnusableIdentity`] when it cannot be read.
     pub fn read(state_dir: &Path) -> anyhow::Result<Self> {
         let folder = folder(state_dir);
-        if !folder.join(ENROLMENT).exists() && !folder.join(KEY).exists() {
+        if !folder.join(ENROLMENT).exists() && !folder.join(CREDENTIALS).exists() {
             return Err(ConfigError::NotEnrolled { missing: folder.join(ENROLMENT) }.into());
         }
         let text = |name: &str| {
@@ -75,12 +78,35 @@ impl Identity {
             .map_err(|error| UnusableIdentity { path: folder.join(ENROLMENT), reason: error.to_string() })?;
         Ok(Self {
             enrolment,
-            key_pem: text(KEY)?,
-            chain_pem: text(CHAIN)?,
+            credentials_pem: text(CREDENTIALS)?,
             authority_pem: text(AUTHORITY)?,
             cosc_root: text(COSC_ROOT)?.into_bytes(),
         })
     }
+}
+
+/// Puts another key with its certificate in force, in place of the one before: a crash leaves the old pair or the
+/// new one.
+///
+/// # Errors
+/// What the file system returns; the pair before stays.
+pub fn replace_credentials(state_dir: &Path, credentials_pem: &str) -> io::Result<()> {
+    let folder = folder(state_dir);
+    let beside = folder.join("credentials.new");
+    // What a crash left of an earlier renewal.
+    if beside.exists() {
+        fs::remove_file(&beside)?;
+    }
+    write_private(&beside, credentials_pem.as_bytes())?;
+    fs::rename(&beside, folder.join(CREDENTIALS))?;
+    File::open(&folder)?.sync_all()
+}
+
+/// A file that only its owner can read, safe on disk.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// An identity that is being made beside the one in force.
@@ -110,7 +136,7 @@ impl Draft {
     /// # Errors
     /// What the file system returns.
     pub fn write_key(&self, key_pem: &str) -> io::Result<()> {
-        self.write(KEY, key_pem.as_bytes())
+        write_private(&self.folder.join(CREDENTIALS), key_pem.as_bytes())
     }
 
     /// Writes the rest and puts the identity in force, in place of the one before.
@@ -125,32 +151,32 @@ impl Draft {
         cosc_root: &[u8],
     ) -> io::Result<()> {
         let json = serde_json::to_vec_pretty(enrolment).map_err(io::Error::other)?;
-        self.write(CHAIN, chain_pem.as_bytes())?;
-        self.write(AUTHORITY, authority_pem.as_bytes())?;
-        self.write(COSC_ROOT, cosc_root)?;
-        self.write(ENROLMENT, &json)?;
+        let mut credentials = OpenOptions::new().append(true).open(self.folder.join(CREDENTIALS))?;
+        credentials.write_all(chain_pem.as_bytes())?;
+        credentials.sync_all()?;
+        for (name, bytes) in
+            [(AUTHORITY, authority_pem.as_bytes()), (COSC_ROOT, cosc_root), (ENROLMENT, &json)]
+        {
+            write_private(&self.folder.join(name), bytes)?;
+        }
         self.give_to_owner()?;
         File::open(&self.folder)?.sync_all()?;
-        let (place, before) = (folder(&self.state_dir), self.state_dir.join("identity.before"));
-        if before.exists() {
-            fs::remove_dir_all(&before)?;
-        }
+        let place = folder(&self.state_dir);
         if place.exists() {
-            fs::rename(&place, &before)?;
+            // The identity before lies in the draft's folder then, which is removed when this is dropped.
+            let exchange = RenameFlags::RENAME_EXCHANGE;
+            match renameat2(AT_FDCWD, &self.folder, AT_FDCWD, &place, exchange) {
+                Err(Errno::EINVAL | Errno::ENOSYS) => {
+                    // A file system that cannot exchange two names.
+                    fs::remove_dir_all(&place)?;
+                    fs::rename(&self.folder, &place)?;
+                }
+                exchanged => exchanged?,
+            }
+        } else {
+            fs::rename(&self.folder, &place)?;
         }
-        fs::rename(&self.folder, &place)?;
-        File::open(&self.state_dir)?.sync_all()?;
-        if before.exists() {
-            fs::remove_dir_all(&before)?;
-        }
-        Ok(())
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.folder.join(name))?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        File::open(&self.state_dir)?.sync_all()
     }
 
     /// Root enrols, the service's own user reads.
@@ -171,7 +197,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Gone already when it was put in force.
+        // Gone already when it was put in force; the identity before when it took that one's place.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -187,7 +213,7 @@ mod tests {
 
     fn enrol(state_dir: &Path, comune: &str) {
         let draft = Draft::begin(state_dir).unwrap();
-        draft.write_key("key").unwrap();
+        draft.write_key("key\n").unwrap();
         draft.finish(&enrolment(comune), "chain", "authority", b"{}").unwrap();
     }
 
@@ -199,8 +225,11 @@ mod tests {
         let identity = Identity::read(state.path()).unwrap();
         assert_eq!(identity.enrolment, enrolment("Villa Esempio"));
         assert_eq!(identity.cosc_root, b"{}");
+        assert_eq!(identity.credentials_pem, "key\nchain");
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(folder(state.path()).join(KEY)), 0o600);
+        for file in fs::read_dir(folder(state.path())).unwrap() {
+            assert_eq!(mode(file.unwrap().path()), 0o600);
+        }
         assert_eq!(mode(folder(state.path())), 0o700);
         let left: Vec<_> =
             fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -214,7 +243,24 @@ mod tests {
         let draft = Draft::begin(state.path()).unwrap();
         draft.write_key("other").unwrap();
         drop(draft);
-        assert_eq!(Identity::read(state.path()).unwrap().key_pem, "key");
+        assert_eq!(Identity::read(state.path()).unwrap().credentials_pem, "key\nchain");
+    }
+
+    #[test]
+    fn a_renewal_that_a_crash_ends_anywhere_leaves_a_whole_pair() {
+        let state = tempfile::tempdir().unwrap();
+        enrol(state.path(), "Borgo Chiaro");
+        let (old, new) = ("key\nchain", "other key\nother chain");
+        let beside = folder(state.path()).join("credentials.new");
+        for written in 0..=new.len() {
+            fs::write(&beside, &new[..written]).unwrap();
+            assert_eq!(Identity::read(state.path()).unwrap().credentials_pem, old, "{written} bytes");
+        }
+        replace_credentials(state.path(), new).unwrap();
+        assert_eq!(Identity::read(state.path()).unwrap().credentials_pem, new);
+        assert!(!beside.exists());
+        let mode = fs::metadata(folder(state.path()).join(CREDENTIALS)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -22,6 +22,7 @@ impl Display for Table<'_> {
         writeln!(f, "Sensor      {} of {}", report.agent, report.comune)?;
         writeln!(f, "Running     version {}, for {}", report.version, Age(report.now, report.started))?;
         uplink(f, report)?;
+        certificate(f, report)?;
         bundle(f, report)?;
         spool(f, report)?;
         translation(f, report)?;
@@ -38,6 +39,18 @@ fn uplink(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
         }
         None if uplink.last_error.is_empty() => writeln!(f, "Collector   connecting"),
         None => writeln!(f, "Collector   NOT connected: {}", uplink.last_error),
+    }
+}
+
+fn certificate(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
+    match report.uplink.certificate_until {
+        None => Ok(()),
+        Some(until) if until <= report.now => writeln!(
+            f,
+            "Certificate ENDED {} ago: ask the collector's operator for a new code, then vedetta-agent enrol --replace CODE",
+            Age(report.now, until)
+        ),
+        Some(until) => writeln!(f, "Certificate good for {}", Age(until, report.now)),
     }
 }
 
@@ -240,6 +253,7 @@ mod tests {
             uplink: UplinkStatus {
                 collector: "collector.example:4740".into(),
                 connected_since: Some(now.plus_seconds(-90)),
+                certificate_until: Some(now.plus_seconds(20 * 86_400)),
                 ..UplinkStatus::default()
             },
             bundle: None,
@@ -272,6 +286,7 @@ mod tests {
             "for 2 h",
             "collector.example:4740, connected for 90 s",
             "none yet",
+            "Certificate good for 20 d",
             "3 hits wait, 1.5 KiB of 1 GiB",
             "  last 7 s ago  4 malformed\n",
             "  ! interface lan0 is down",
@@ -368,12 +383,14 @@ mod tests {
     fn trouble_stands_out() {
         let mut report = report();
         report.uplink = UplinkStatus { last_error: "no answer".into(), ..UplinkStatus::default() };
+        report.uplink.certificate_until = Some(report.now.plus_seconds(-3 * 86_400));
         report.spool.full = true;
         report.spool.hits_lost = 4;
         report.connection_tracking.trouble = "no permission".into();
         let text = Table(&report).to_string();
         assert!(text.contains("NOT connected: no answer"), "{text}");
         assert!(text.contains("tracking cannot be asked: no permission"), "{text}");
+        assert!(text.contains("Certificate ENDED 3 d ago: ask"), "{text}");
         assert!(text.contains("FULL") && text.contains("4 hits lost"), "{text}");
     }
 }

@@ -2,11 +2,13 @@
 //! mutual TLS, and comes back when it breaks. Nothing leaves the spool before the collector committed it.
 
 mod backoff;
+pub mod certificate;
 mod delivery;
 mod dial;
 pub mod enrolment;
 mod fetch;
 mod partial;
+mod renewal;
 mod tls;
 mod trouble;
 
@@ -20,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use self::backoff::Backoff;
 use self::delivery::Ended;
+use self::renewal::Renewal;
 use self::trouble::Trouble;
 use crate::bundles::store::BundleStore;
 use crate::clock;
@@ -38,6 +41,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub struct Parts {
     /// `HOST:PORT` of the collector, tried in turn.
     pub addresses: Vec<String>,
+    /// Where the identity lies, for its renewal.
+    pub state_dir: PathBuf,
     /// What is to be sent.
     pub spool: SpoolControl,
     /// Where it lies.
@@ -63,17 +68,21 @@ pub struct UplinkStatus {
     pub udp_blocked: bool,
     /// Microseconds that this clock is ahead of the collector's.
     pub skew_micros: i64,
+    /// When this sensor's certificate ends; it is renewed at about half its life.
+    #[serde(default)]
+    pub certificate_until: Option<Timestamp>,
 }
 
 impl Parts {
     /// The collector took the certificate and the greeting.
     fn welcomed(&self, skew_micros: i64) {
-        let collector = self.status.load().collector.clone();
-        info!(collector, "connected");
+        let before = self.status.load();
+        info!(collector = before.collector, "connected");
         self.status.publish(UplinkStatus {
-            collector,
+            collector: before.collector.clone(),
             connected_since: Some(clock::now()),
             skew_micros,
+            certificate_until: before.certificate_until,
             ..UplinkStatus::default()
         });
     }
@@ -85,11 +94,14 @@ impl Parts {
 /// When the identity cannot be used or no thread can be started.
 pub fn start(identity: &Identity, parts: Parts) -> anyhow::Result<Stage> {
     let config = tls::session_config(identity)?;
+    let renewal = Renewal::new(identity.clone(), parts.state_dir.clone())?;
+    let uplink = Uplink { parts, config, renewal, backoff: Backoff::default(), told: String::new() };
+    uplink.show_certificate();
     let thread = std::thread::Builder::new().name("uplink".into());
     Ok(thread.spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
-        runtime.block_on(Uplink { parts, config, backoff: Backoff::default(), told: String::new() }.run());
+        runtime.block_on(uplink.run());
         Ok(())
     })?)
 }
@@ -97,6 +109,7 @@ pub fn start(identity: &Identity, parts: Parts) -> anyhow::Result<Stage> {
 struct Uplink {
     parts: Parts,
     config: ClientConfig,
+    renewal: Renewal,
     backoff: Backoff,
     /// The trouble that was logged last.
     told: String,
@@ -117,7 +130,8 @@ impl Uplink {
                     self.parts
                         .status
                         .update(|status| UplinkStatus { collector: dialled.name.clone(), ..status.clone() });
-                    let (ended, lasted) = delivery::run(&self.parts, dialled.connection).await;
+                    let (ended, lasted) =
+                        delivery::run(&self.parts, &mut self.renewal, dialled.connection).await;
                     // A socket that cannot say goodbye is left to the collector's patience.
                     let _ = tokio::time::timeout(GOODBYE, dialled.endpoint.wait_idle()).await;
                     self.backoff.handle_connected(lasted);
@@ -136,6 +150,11 @@ impl Uplink {
         }
     }
 
+    fn show_certificate(&self) {
+        let certificate_until = Some(self.renewal.ends());
+        self.parts.status.update(|status| UplinkStatus { certificate_until, ..status.clone() });
+    }
+
     /// How long to wait after a connection; `None` when the agent stops.
     fn handle_end(&mut self, ended: Ended, lasted: Duration) -> Option<Duration> {
         if lasted > Duration::ZERO {
@@ -145,6 +164,11 @@ impl Uplink {
         match ended {
             Ended::Stopped => None,
             Ended::NewEpoch => Some(Duration::ZERO),
+            Ended::Renewed => {
+                self.config = self.renewal.fresh_config().unwrap_or_else(|| self.config.clone());
+                self.show_certificate();
+                Some(Duration::ZERO)
+            }
             Ended::RetryAfter(wait, reason) => {
                 self.tell(&format!("the collector asks to wait {} s: {reason}", wait.as_secs()), false);
                 let wait = Backoff::wait_as_asked(wait.min(RETRY_AFTER_MAX), rand::random());
@@ -185,6 +209,7 @@ impl Uplink {
             last_error: trouble.to_owned(),
             udp_blocked,
             skew_micros: status.skew_micros,
+            certificate_until: status.certificate_until,
         });
     }
 }

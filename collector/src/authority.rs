@@ -20,12 +20,13 @@ use crate::folders::{StateFolder, make_private_folder, write_private_file};
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 const AUTHORITY_DAYS: i64 = 3650;
 const SERVER_DAYS: i64 = 365;
-/// A year while sensors cannot renew by themselves; revocation takes effect at once whatever is left of it.
-const AGENT_DAYS: i64 = 365;
+/// Sensors renew at half of it, over the session that is open.
+const AGENT_DAYS: i64 = 30;
+/// A person renews a desk's, with `admit-desk`; its keys may lie on a machine that is off for weeks.
 const DESK_DAYS: i64 = 90;
 /// A gateway's clock may be behind by as much.
 const BACKDATED_SECONDS: i64 = DAY_SECONDS;
-/// The server's certificate is renewed at start when less than a third of its life is left.
+/// The server's certificate is renewed when less than a third of its life is left.
 const SERVER_RENEWAL_SECONDS: i64 = SERVER_DAYS * DAY_SECONDS / 3;
 /// Longest request that is read.
 const REQUEST_BYTES_MAX: usize = 16 << 10;

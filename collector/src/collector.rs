@@ -21,7 +21,8 @@ use crate::{clock, console, ingest};
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let store = Store::open(&config.state.store())?;
     let authority = Authority::open(&config.state)?;
-    if authority.renew_server(&config.state, &hosts(&config)?, clock::now())? {
+    let hosts = hosts(&config)?;
+    if authority.renew_server(&config.state, &hosts, clock::now())? {
         info!("the server's certificate was renewed");
     }
     let online_key = OnlineKey::open(&config.state)?;
@@ -35,13 +36,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             state: config.state.clone(),
             authority,
             online_key,
+            hosts,
             store: store.clone(),
             arrivals: arrivals.clone(),
         },
         stopping.clone(),
     )
     .await?;
-    let console = console::start(&config.console, store, arrivals, stopping).await?;
+    let console = console::start(&config.console, store, arrivals, stopping, ingest.renewed.clone()).await?;
     info!(ingest = %ingest.listen, console = %console.listen, "ready");
     tell_systemd(NotifyState::Ready);
 

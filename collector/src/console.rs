@@ -112,7 +112,8 @@ impl Running {
     }
 }
 
-/// Opens the socket and serves the console until `stopping` turns true.
+/// Opens the socket and serves the console until `stopping` turns true. The certificate is read again whenever it was
+/// `renewed`.
 ///
 /// # Errors
 /// When the port or the certificate cannot be had; the sentence says what to do.
@@ -121,6 +122,7 @@ pub async fn start(
     store: Store,
     arrivals: Arrivals,
     stopping: watch::Receiver<bool>,
+    renewed: watch::Receiver<()>,
 ) -> Result<Running, ConsoleError> {
     let tls = tls(&config.chain, &config.key)?;
     let (socket, listen) = open_socket(config.listen)?;
@@ -131,8 +133,9 @@ pub async fn start(
     let service = routes::router(console).into_make_service_with_connect_info::<SocketAddr>();
 
     let handle = Handle::new();
-    let acceptor =
-        doorkeeper::Doorkeeper::new(RustlsAcceptor::new(RustlsConfig::from_config(tls)), CONNECTIONS_MAX);
+    let tls = RustlsConfig::from_config(tls);
+    tokio::spawn(show_renewed(tls.clone(), config.clone(), renewed));
+    let acceptor = doorkeeper::Doorkeeper::new(RustlsAcceptor::new(tls), CONNECTIONS_MAX);
     let mut server = axum_server::from_tcp(socket)
         .map_err(|error| ConsoleError::Listen { listen, error })?
         .acceptor(acceptor)
@@ -148,6 +151,17 @@ async fn stop(handle: Handle<SocketAddr>, mut stopping: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a stop as well.
     let _stopped = stopping.wait_for(|stop| *stop).await;
     handle.graceful_shutdown(Some(STOP_TIMEOUT));
+}
+
+async fn show_renewed(shown: RustlsConfig, config: ConsoleConfig, mut renewed: watch::Receiver<()>) {
+    while renewed.changed().await.is_ok() {
+        match tls(&config.chain, &config.key) {
+            Ok(tls) => shown.reload_from_config(tls),
+            Err(error) => {
+                tracing::error!(%error, "the renewed certificate cannot be used; the one before is shown");
+            }
+        }
+    }
 }
 
 fn open_socket(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), ConsoleError> {

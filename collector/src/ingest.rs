@@ -26,10 +26,13 @@ mod refusal;
 mod reset;
 mod revocation;
 mod seats;
+mod server_certificate;
 mod session;
 mod shared;
 mod tls;
+mod twins;
 mod upkeep;
+mod verifier;
 mod writer;
 
 /// What the ingest works with.
@@ -42,6 +45,8 @@ pub struct Setup {
     pub authority: Authority,
     /// Keeps the signatures of bundles on offer fresh.
     pub online_key: OnlineKey,
+    /// Names and addresses that the server's certificate is for.
+    pub hosts: Vec<String>,
     /// `HOST:PORT` as sensors reach it.
     pub public_addresses: Vec<String>,
     /// Where everything is kept.
@@ -92,9 +97,11 @@ pub enum IngestError {
 pub struct Running {
     /// Where it listens, with the port that the system chose when 0 was configured.
     pub listen: SocketAddr,
+    /// Told when the server's certificate was renewed.
+    pub renewed: watch::Receiver<()>,
     door: JoinHandle<()>,
     writer: JoinHandle<()>,
-    watchers: [JoinHandle<()>; 2],
+    watchers: [JoinHandle<()>; 3],
 }
 
 impl Running {
@@ -114,7 +121,8 @@ impl Running {
 /// # Errors
 /// When the port or the certificate cannot be had; the sentence says what to do.
 pub async fn start(setup: Setup, stopping: watch::Receiver<bool>) -> Result<Running, IngestError> {
-    let server = tls::server_config(&setup.state, setup.authority.certificate_der())?;
+    let (authority, refusals) = (Arc::new(setup.authority), Arc::new(refusal::RefusalLog::default()));
+    let server = tls::server_config(&setup.state, authority.certificate_der(), &refusals)?;
     let socket = std::net::UdpSocket::bind(setup.listen).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => IngestError::Busy { listen: setup.listen },
         _ => IngestError::Listen { listen: setup.listen, error },
@@ -131,22 +139,33 @@ pub async fn start(setup: Setup, stopping: watch::Receiver<bool>) -> Result<Runn
     // Not before the port is ours: another collector may still run on this folder.
     sessions::part_all(&setup.store).await?;
     let (revocations, revoked) = revocation::start(setup.store.clone()).await?;
+    let (renewed, renewals) = watch::channel(());
+    let certificate = server_certificate::ServerCertificate {
+        endpoint: endpoint.clone(),
+        state: setup.state.clone(),
+        authority: Arc::clone(&authority),
+        hosts: setup.hosts,
+        refusals: Arc::clone(&refusals),
+        renewed,
+    };
     let (writer, to_writer) = writer::start(setup.store.clone(), setup.arrivals);
     let shared = shared::Shared::new(
         shared::Parts {
             store: setup.store,
             state: setup.state,
-            authority: setup.authority,
+            authority,
             public_addresses: setup.public_addresses,
             to_writer,
             revoked,
             online_key: setup.online_key,
+            refusals,
         },
         stopping,
     )
     .await?;
     let shared = Arc::new(shared);
     let upkeep = tokio::spawn(upkeep::keep_fresh(Arc::clone(&shared)));
+    let certificate = tokio::spawn(certificate.keep_good());
     let door = tokio::spawn(door::serve(endpoint, shared));
-    Ok(Running { listen, door, writer, watchers: [revocations, upkeep] })
+    Ok(Running { listen, renewed: renewals, door, writer, watchers: [revocations, upkeep, certificate] })
 }

@@ -27,6 +27,7 @@ pub(crate) mod origins;
 mod schema;
 pub(crate) mod sensors;
 pub(crate) mod sessions;
+pub(crate) mod twins;
 
 /// Reads at the same time; more wait.
 const READERS_MAX: usize = 4;

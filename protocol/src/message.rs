@@ -172,10 +172,19 @@ pub enum AgentMessage {
         #[serde(flatten)]
         outcome: BundleOutcome,
     },
+    /// Asks for the next certificate, for a key that was made on the gateway. Only collectors with [`RENEW`] are
+    /// asked.
+    Renew {
+        /// Certificate request (PKCS #10, PEM) signed by the new key.
+        request_pem: String,
+    },
     /// A message that a newer agent sends.
     #[serde(other)]
     Unknown,
 }
+
+/// The ability of a collector to answer [`AgentMessage::Renew`].
+pub const RENEW: &str = "renew";
 
 /// From collector to agent on the session's stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +200,9 @@ pub enum CollectorMessage {
         stored: u64,
         /// Batches that may be unacknowledged at once.
         credit: u32,
+        /// Optional abilities, by name.
+        #[serde(default)]
+        capabilities: Vec<String>,
     },
     /// Everything up to this sequence is committed.
     Ack {
@@ -206,6 +218,16 @@ pub enum CollectorMessage {
     RetryAfter {
         /// Seconds to wait.
         seconds: u32,
+        /// Why, for the agent's log.
+        reason: String,
+    },
+    /// The certificate that was asked for; the one of this connection is good until the new one is used.
+    Renewed {
+        /// The new certificate, then its authority's (PEM).
+        chain_pem: String,
+    },
+    /// There is no new certificate; the one of this connection stays as it is.
+    RenewalRefused {
         /// Why, for the agent's log.
         reason: String,
     },
@@ -333,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_hello_has_no_optional_fields() {
+    fn older_greetings_have_no_optional_fields() {
         let hello = serde_json::json!({
             "type": "hello", "protocol": 1, "version": "0.0.1", "epoch": "00".repeat(16), "oldest": 1,
             "now": "2026-11-22T10:00:00Z",
@@ -342,6 +364,13 @@ mod tests {
             panic!("not a hello")
         };
         assert_eq!((bundle, capabilities.len()), (Serial(0), 0));
+        let welcome = serde_json::json!({
+            "type": "welcome", "protocol": 1, "now": "2026-11-22T10:00:00Z", "stored": 0, "credit": 4,
+        });
+        let CollectorMessage::Welcome { capabilities, .. } = received(&welcome) else {
+            panic!("not a welcome")
+        };
+        assert!(capabilities.is_empty());
     }
 
     #[test]

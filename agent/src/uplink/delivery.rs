@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::Parts;
 use super::fetch::CollectorTransport;
+use super::renewal::Renewal;
 use super::trouble::Trouble;
 use crate::bundles::not_taken::NotTaken;
 use crate::bundles::verify::Repository;
@@ -43,6 +44,8 @@ pub enum Ended {
     Stopped,
     /// The spool began a new epoch: come back at once.
     NewEpoch,
+    /// Another certificate is in force: come back with it at once.
+    Renewed,
     /// The collector asks to wait.
     RetryAfter(Duration, String),
     /// Nothing is acknowledged any more.
@@ -56,6 +59,7 @@ pub enum Ended {
 /// A connection's work.
 pub struct Delivery<'a> {
     parts: &'a Parts,
+    renewal: &'a mut Renewal,
     connection: Connection,
     send: SendStream,
     session: AgentSession,
@@ -78,7 +82,7 @@ enum Event {
 }
 
 /// Runs a connection to its end. Gives why it ended and how long it was good.
-pub async fn run(parts: &Parts, connection: Connection) -> (Ended, Duration) {
+pub async fn run(parts: &Parts, renewal: &mut Renewal, connection: Connection) -> (Ended, Duration) {
     let address = connection.remote_address();
     let opened = connection.open_bi().await;
     let (send, receive) = match opened {
@@ -89,6 +93,7 @@ pub async fn run(parts: &Parts, connection: Connection) -> (Ended, Duration) {
     let (offered, offers) = unbounded_channel();
     let mut delivery = Delivery {
         parts,
+        renewal,
         connection: connection.clone(),
         send,
         session: AgentSession::new(safe.epoch, safe.stored(), safe.newest()),
@@ -164,7 +169,12 @@ impl Delivery<'_> {
                 }
                 Event::Spooled(false) => drain = Some(Box::pin(sleep(DRAIN_SECONDS_MAX))),
                 Event::StatusDue => self.send_status(),
-                Event::TimedOut => self.session.handle_timeout(clock::now()),
+                Event::TimedOut => {
+                    self.session.handle_timeout(clock::now());
+                    if let Some(request_pem) = self.renewal.handle_timeout(clock::now()) {
+                        self.session.handle_renewal(request_pem);
+                    }
+                }
                 Event::Bundle(serial, outcome) => {
                     self.session.handle_bundle(serial, outcome);
                     self.send_status();
@@ -226,9 +236,10 @@ impl Delivery<'_> {
 
     fn handle_event(&mut self, event: AgentEvent) -> Result<(), Ended> {
         match event {
-            AgentEvent::Welcomed { skew_micros } => {
+            AgentEvent::Welcomed { skew_micros, renews } => {
                 self.welcomed_at = Some(Instant::now());
                 self.parts.welcomed(skew_micros);
+                self.renewal.handle_welcome(skew_micros, renews);
                 let skew_seconds = skew_micros / 1_000_000;
                 if skew_seconds.abs() > SKEW_SECONDS_MAX {
                     warn!(
@@ -246,6 +257,12 @@ impl Delivery<'_> {
             AgentEvent::RetryAfter { seconds, reason } => {
                 return Err(Ended::RetryAfter(Duration::from_secs(seconds.into()), reason));
             }
+            AgentEvent::Renewed { chain_pem } => {
+                if self.renewal.handle_renewed(clock::now(), &chain_pem) {
+                    return Err(Ended::Renewed);
+                }
+            }
+            AgentEvent::RenewalRefused { reason } => self.renewal.handle_refused(&reason),
             AgentEvent::Stalled => return Err(Ended::Stalled),
         }
         Ok(())
@@ -260,7 +277,8 @@ impl Delivery<'_> {
     fn until_timeout(&self) -> Duration {
         let far = Duration::from_secs(3600);
         let until = |at: Timestamp| u64::try_from(at.micros_since(clock::now())).unwrap_or(0);
-        self.session.poll_timeout().map_or(far, |at| Duration::from_micros(until(at)).min(far))
+        let due = self.session.poll_timeout().into_iter().chain(self.renewal.due()).min();
+        due.map_or(far, |at| Duration::from_micros(until(at)).min(far))
     }
 }
 

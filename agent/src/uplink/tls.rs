@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::Timestamp;
 use protocol::enrolment::fingerprint;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, IdleTimeout, TransportConfig, VarInt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::server::WebPkiClientVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
@@ -31,6 +33,11 @@ const WINDOW_BYTES: VarInt = VarInt::from_u32(1 << 20);
 )]
 pub struct TlsError(String);
 
+/// A chain that does not lead to the pinned authority.
+#[derive(Debug, thiserror::Error)]
+#[error("it does not come from the pinned authority, or is not good now: {0}")]
+pub struct IssuedError(String);
+
 fn tls_error(error: impl std::fmt::Display) -> TlsError {
     TlsError(error.to_string())
 }
@@ -47,8 +54,9 @@ pub fn session_config(identity: &Identity) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_slice(identity.authority_pem.as_bytes()).map_err(tls_error)?;
     roots.add(authority).map_err(tls_error)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(identity.chain_pem.as_bytes()).collect();
-    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).map_err(tls_error)?;
+    let credentials = identity.credentials_pem.as_bytes();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(credentials).collect();
+    let key = PrivateKeyDer::from_pem_slice(credentials).map_err(tls_error)?;
     let config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(tls_error)?
@@ -56,6 +64,30 @@ pub fn session_config(identity: &Identity) -> Result<ClientConfig, TlsError> {
         .with_client_auth_cert(chain.map_err(tls_error)?, key)
         .map_err(tls_error)?;
     quic_config(config, protocol::ALPN_SESSION)
+}
+
+/// Whether a chain that was given leads from a sensor's certificate to the pinned authority, as the collector will
+/// ask at the next connection.
+///
+/// # Errors
+/// When it does not.
+pub fn check_issued(
+    chain: &[CertificateDer<'_>],
+    authority_pem: &str,
+    now: Timestamp,
+) -> Result<(), IssuedError> {
+    let unfit = |error: &dyn std::fmt::Display| IssuedError(error.to_string());
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes());
+    roots.add(authority.map_err(|error| unfit(&error))?).map_err(|error| unfit(&error))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| unfit(&error))?;
+    let (leaf, issuers) = chain.split_first().ok_or_else(|| unfit(&"no certificate"))?;
+    let seconds = u64::try_from(now.as_micros() / 1_000_000).unwrap_or(0);
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    verifier.verify_client_cert(leaf, issuers, now).map_err(|error| unfit(&error))?;
+    Ok(())
 }
 
 /// The configuration of an enrolment: no certificate yet, and exactly the authority that the code names.

@@ -7,6 +7,10 @@ use quinn::ConnectionError;
 
 /// The collector's code for an orderly stop.
 const GOING_AWAY: u64 = 5;
+/// The collector's code for a certificate that ended while its connection was open.
+const ENDED: u64 = 7;
+/// The alert `certificate_expired`.
+const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 
 /// Why there is no connection, or no longer one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub enum Trouble {
         /// The words of TLS.
         reason: String,
     },
+    /// The collector says that this sensor's certificate is over.
+    Ended,
     /// The collector refuses this sensor, and why.
     Refused {
         /// The code of the protocol.
@@ -99,6 +105,9 @@ impl fmt::Display for Trouble {
                     "a certificate is not valid at this time ({reason}, {address}); check this machine's clock"
                 )
             }
+            Self::Ended => f.write_str(
+                "this sensor's certificate has ended, because it was off or cut off for longer than the certificate lasts: ask the collector's operator for a new code (vedetta-collector invite --replaces SENSOR), run vedetta-agent enrol --replace CODE and restart the agent; if it should still be good, check this machine's clock and the collector's",
+            ),
             Self::Refused { code, reason } => {
                 let advice = match code {
                     1 | 2 => "enrol again: vedetta-agent enrol --replace CODE",
@@ -121,10 +130,16 @@ impl Trouble {
         let reason = match error {
             ConnectionError::ApplicationClosed(close) => {
                 let reason = String::from_utf8_lossy(&close.reason);
-                return Self::Refused { code: close.error_code.into_inner(), reason: plain(&reason) };
+                let code = close.error_code.into_inner();
+                return if code == ENDED { Self::Ended } else { Self::Refused { code, reason: plain(&reason) } };
             }
             ConnectionError::ConnectionClosed(close) => {
                 let text = plain(&close.to_string());
+                if u64::from(close.error_code) == CERTIFICATE_EXPIRED {
+                    // The same alert says that it has not begun.
+                    let not_begun = ["not valid yet", "NotValidYet"].iter().any(|word| text.contains(word));
+                    return if not_begun { Self::NotValidNow { address, reason: text } } else { Self::Ended };
+                }
                 if is_certificate_alert(u64::from(close.error_code)) {
                     let reason = format!("it does not take this sensor's certificate ({text})");
                     return Self::Refused { code: 1, reason };
@@ -151,7 +166,7 @@ impl Trouble {
     /// How much it tells about what to do: of several addresses' troubles the one that tells most is reported.
     pub fn weight(&self) -> u8 {
         match self {
-            Self::Refused { .. } => 7,
+            Self::Refused { .. } | Self::Ended => 7,
             Self::OtherAuthority { .. } => 6,
             Self::NotValidNow { .. } => 5,
             Self::Lost { .. } => 4,

@@ -71,6 +71,7 @@ impl Sender {
         .unwrap();
         let parts = Parts {
             addresses: identity.enrolment.addresses.clone(),
+            state_dir: state_dir.into(),
             spool: spool.control.clone(),
             spool_folder: folder,
             board,
@@ -102,7 +103,7 @@ impl Sender {
     }
 }
 
-fn world() -> (tempfile::TempDir, std::path::PathBuf, Arc<Authority>, Peer, Identity) {
+pub fn world() -> (tempfile::TempDir, std::path::PathBuf, Arc<Authority>, Peer, Identity) {
     let (folder, state) = state_dir();
     let authority = Arc::new(Authority::new());
     let peer = Peer::start(&authority, "127.0.0.1:0", Arc::new(Mutex::new(Store::default())));

@@ -41,12 +41,12 @@ fn a_code_becomes_an_identity_once() {
     assert_eq!(identity.enrolment.comune, "Borgo Chiaro");
     assert_eq!(identity.enrolment.addresses, ["collector.example:4740"]);
     assert_eq!(identity.authority_pem.trim(), authority.pem().trim());
-    assert!(identity.key_pem.contains("PRIVATE KEY"));
+    assert!(identity.credentials_pem.contains("PRIVATE KEY"));
 
     let again = enrol::run(&config(&state), &code, false).unwrap_err().to_string();
     assert!(again.contains("--replace"), "{again}");
     enrol::run(&config(&state), &code, true).unwrap();
-    assert_ne!(Identity::read(&state).unwrap().key_pem, identity.key_pem);
+    assert_ne!(Identity::read(&state).unwrap().credentials_pem, identity.credentials_pem);
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod enrolment;
 mod network;
 mod peer;
 mod relay;
+mod renewal;

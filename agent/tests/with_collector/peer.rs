@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::enrolment::{EnrolRefusal, EnrolReply, EnrolRequest, EnrolmentCode};
 use protocol::frame::{FrameDecoder, LENGTH_BYTES, decode, decode_length, encode};
 use protocol::identity::{AgentId, Epoch};
-use protocol::message::{AgentMessage, Record, SourceStatus};
+use protocol::message::{AgentMessage, CollectorMessage, Record, SourceStatus};
 use protocol::session::{CollectorEvent, CollectorSession, SessionLimits};
 use protocol::{COLLECTOR_SERVER_NAME, HitId, Timestamp};
 use quinn::crypto::rustls::QuicServerConfig;
@@ -22,7 +22,7 @@ use rcgen::{
     SanType,
 };
 use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use vedetta_agent::identity::{Draft, Enrolment, Identity};
@@ -61,7 +61,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    fn server(&self) -> (Vec<rustls_pki_types::CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    fn server(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![COLLECTOR_SERVER_NAME.to_owned()]).unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
@@ -69,18 +69,25 @@ impl Authority {
         (chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
-    /// The chain for an agent's request, as enrolment gives it.
-    fn sign(&self, request_pem: &str) -> String {
+    /// The chain for an agent's request, as enrolment and renewal give it.
+    pub fn sign(&self, request_pem: &str, days: std::ops::Range<i64>) -> String {
         let mut request = CertificateSigningRequestParams::from_pem(request_pem).unwrap();
         request.params.subject_alt_names = vec![uri()];
+        good_for(&mut request.params, days);
         format!("{}{}", request.signed_by(&self.issuer).unwrap().pem(), self.pem())
     }
 
     /// An identity as enrolment leaves it.
     pub fn enrol(&self, state_dir: &Path, address: SocketAddr) -> Identity {
+        self.enrol_for(state_dir, address, -1..30)
+    }
+
+    /// The same with a certificate that is good from the one day to the other, counted from today.
+    pub fn enrol_for(&self, state_dir: &Path, address: SocketAddr, days: std::ops::Range<i64>) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![uri()];
+        good_for(&mut params, days);
         let chain = format!("{}{}", params.signed_by(&key, &self.issuer).unwrap().pem(), self.pem());
         let draft = Draft::begin(state_dir).unwrap();
         draft.write_key(&key.serialize_pem()).unwrap();
@@ -89,6 +96,20 @@ impl Authority {
         draft.finish(&enrolment, &chain, &self.pem(), ROOT.as_bytes()).unwrap();
         Identity::read(state_dir).unwrap()
     }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())
+}
+
+/// From the one day to the other, counted from today.
+fn good_for(params: &mut CertificateParams, days: std::ops::Range<i64>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let at = |day: i64| {
+        rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(now.checked_add_signed(day * 86_400).unwrap())
+    };
+    (params.not_before, params.not_after) = (at(days.start), at(days.end));
 }
 
 fn uri() -> SanType {
@@ -107,6 +128,10 @@ pub struct Store {
     pub gaps: u64,
     pub statuses: Vec<Vec<SourceStatus>>,
     pub bundles: Vec<String>,
+    /// Certificates of the sessions that were welcomed (SHA-256).
+    pub welcomed: Vec<[u8; 32]>,
+    /// Requests for the next certificate.
+    pub renewals: u64,
 }
 
 /// How the collector misbehaves.
@@ -122,6 +147,22 @@ pub struct Mood {
     pub used: AtomicBool,
     /// Gives another COSC root at enrolment.
     pub other_root: AtomicBool,
+    /// Says nothing of renewal, as an older collector.
+    pub old: AtomicBool,
+    /// How it answers a renewal.
+    pub renewal: Mutex<Renewal>,
+}
+
+/// How a collector answers the request for the next certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Renewal {
+    #[default]
+    Right,
+    Refused,
+    OtherKey,
+    OtherAuthority,
+    NotLonger,
+    Rubbish,
 }
 
 /// A running collector, in a thread with a runtime of its own.
@@ -254,7 +295,7 @@ async fn enrol(served: &Served, connection: &Connection) -> Result<(), Closed> {
         EnrolReply::Enrolled {
             agent: AGENT,
             comune: "Borgo Chiaro".into(),
-            chain_pem: served.authority.sign(&request.request_pem),
+            chain_pem: served.authority.sign(&request.request_pem, -1..30),
             addresses: vec!["collector.example:4740".into()],
             cosc_root: if other { "{}".into() } else { ROOT.into() },
         }
@@ -270,6 +311,7 @@ async fn session(served: &Served, connection: &Connection) -> Result<(), Closed>
     if refuse > 0 {
         return Err(Closed { code: u32::try_from(refuse).unwrap(), reason: "not this one".into() });
     }
+    let shown = connection.peer_identity().unwrap().downcast::<Vec<CertificateDer<'static>>>().unwrap();
     let (mut send, mut receive) = connection.accept_bi().await.map_err(closed)?;
     let mut session = CollectorSession::new(SessionLimits::default());
     let mut decoder = FrameDecoder::default();
@@ -278,12 +320,18 @@ async fn session(served: &Served, connection: &Connection) -> Result<(), Closed>
         let Some(chunk) = receive.read_chunk(64 << 10, true).await.map_err(closed)? else { return Ok(()) };
         decoder.handle_bytes(&chunk.bytes);
         while let Some(message) = decoder.poll_message::<AgentMessage>().map_err(closed)? {
-            session.handle_message(Timestamp::default(), message).map_err(closed)?;
+            session.handle_message(now(), message).map_err(closed)?;
         }
         while let Some(event) = session.poll_event() {
             handle(served, &mut session, &mut epoch, event)?;
         }
-        while let Some(message) = session.poll_transmit() {
+        while let Some(mut message) = session.poll_transmit() {
+            if let CollectorMessage::Welcome { capabilities, .. } = &mut message {
+                served.store.lock().unwrap().welcomed.push(Sha256::digest(&shown[0]).into());
+                if served.mood.old.load(Ordering::Relaxed) {
+                    capabilities.clear();
+                }
+            }
             send.write_all(&encode(&message).map_err(closed)?).await.map_err(closed)?;
         }
     }
@@ -301,7 +349,7 @@ fn handle(
             *epoch = theirs;
             let claimed = served.mood.claim_more.swap(0, Ordering::Relaxed);
             let stored = store.stored.get(&theirs.0).copied().unwrap_or(0);
-            session.handle_stored(Timestamp::default(), stored + claimed);
+            session.handle_stored(now(), stored + claimed);
         }
         CollectorEvent::Commit { first, records } => {
             let last = first + records.len() as u64 - 1;
@@ -326,8 +374,27 @@ fn handle(
         CollectorEvent::Gap { .. } => store.gaps += 1,
         CollectorEvent::Status { sources, .. } => store.statuses.push(sources),
         CollectorEvent::Bundle { outcome, .. } => store.bundles.push(format!("{outcome:?}")),
+        CollectorEvent::Renew { request_pem } => {
+            store.renewals += 1;
+            session.handle_renewal(renew(served, &request_pem));
+        }
     }
     Ok(())
+}
+
+fn renew(served: &Served, request_pem: &str) -> Result<String, String> {
+    let right = |request: &str| Ok(served.authority.sign(request, -1..30));
+    match *served.mood.renewal.lock().unwrap() {
+        Renewal::Right => right(request_pem),
+        Renewal::Refused => Err("not today".into()),
+        Renewal::OtherKey => {
+            let key = KeyPair::generate().unwrap();
+            right(&CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap())
+        }
+        Renewal::OtherAuthority => Ok(Authority::new().sign(request_pem, -1..30)),
+        Renewal::NotLonger => Ok(served.authority.sign(request_pem, -20..1)),
+        Renewal::Rubbish => Ok("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into()),
+    }
 }
 
 /// A state folder of a test.

@@ -158,6 +158,13 @@ impl Agents {
                 row.bundle,
                 row.hits
             );
+            for twin in row.twins.iter().filter(|_| !row.revoked) {
+                println!(
+                    "    !! two machines use its identity, or it was restored from a copy ({}, {} times, last {}): \
+                     revoke it and enrol both anew",
+                    twin.sign, twin.count, twin.last_at
+                );
+            }
         }
         if rows.is_empty() && !self.json {
             eprintln!("no sensor is enrolled yet; `vedetta-collector invite --comune NAME` prints a code");

@@ -108,6 +108,7 @@ impl Fixture {
             bundle: Serial(1),
             skew_micros: 350_000,
             address: format!("198.51.100.{}", spool.agent.0[0]),
+            certificate: String::new(),
         };
         let health =
             Health { bundle: Serial(1), spooled: 3, skew_micros: 350_000, sources, fresh_until: None };

@@ -53,8 +53,13 @@ async fn the_console_serves_https_names_a_busy_port_and_stops() {
     let fixture = Fixture::new().await;
     let config = certificate(fixture.folder.path(), "127.0.0.1:0");
     let (stop, stopping) = watch::channel(false);
-    let running =
-        start(&config, fixture.store.clone(), fixture.arrivals.clone(), stopping.clone()).await.unwrap();
+    let (renew, renewed) = watch::channel(());
+    let again = |config: ConsoleConfig| {
+        let (store, arrivals) = (fixture.store.clone(), fixture.arrivals.clone());
+        let (stopping, renewed) = (stopping.clone(), renewed.clone());
+        async move { start(&config, store, arrivals, stopping, renewed).await }
+    };
+    let running = again(config.clone()).await.unwrap();
     let listen = running.listen;
 
     let chain = config.chain.clone();
@@ -64,13 +69,25 @@ async fn the_console_serves_https_names_a_busy_port_and_stops() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("Accesso operatori"), "{answer}");
     assert_eq!(version, rustls::ProtocolVersion::TLSv1_3);
 
+    // A renewed certificate is shown to whoever connects from then on.
+    certificate(fixture.folder.path(), "127.0.0.1:0");
+    renew.send_replace(());
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let chain = config.chain.clone();
+        if tokio::task::spawn_blocking(move || ask(listen, &chain, request)).await.is_ok() {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < end, "the old certificate is still shown");
+    }
+
     let busy = ConsoleConfig { listen, ..config.clone() };
-    let refused = start(&busy, fixture.store.clone(), fixture.arrivals.clone(), stopping.clone()).await;
+    let refused = again(busy).await;
     let sentence = refused.err().unwrap().to_string();
     assert!(sentence.contains("another program listens on") && sentence.contains("[console]"), "{sentence}");
 
     let missing = ConsoleConfig { key: fixture.folder.path().join("nothing.pem"), ..config.clone() };
-    let refused = start(&missing, fixture.store.clone(), fixture.arrivals.clone(), stopping).await;
+    let refused = again(missing).await;
     assert!(matches!(refused.err().unwrap(), ConsoleError::Certificate { .. }));
 
     stop.send(true).unwrap();

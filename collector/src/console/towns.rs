@@ -67,6 +67,9 @@ pub(super) struct SensorView {
     pub(super) last_seen: Option<LastSeen>,
     pub(super) enrolled_at: When,
     pub(super) certificate_until: Maybe<When>,
+    pub(super) certificate_ended: bool,
+    pub(super) twin_signs: Vec<Label>,
+    pub(super) twin_at: Maybe<When>,
     pub(super) in_force: i64,
     pub(super) offered: i64,
     pub(super) outcome: Option<Marked>,
@@ -133,6 +136,10 @@ const STALE: Marked = Marked {
     class: "bad",
     symbol: "⚠",
 };
+const TWIN: Marked =
+    Marked { label: Label { it: "identità duplicata", en: "identity in use twice" }, class: "bad", symbol: "⚠" };
+const ENDED: Marked =
+    Marked { label: Label { it: "certificato scaduto", en: "certificate ended" }, class: "bad", symbol: "✕" };
 const REVOKED: Marked =
     Marked { label: Label { it: "revocato", en: "revoked" }, class: "bad", symbol: "⊘" };
 
@@ -188,6 +195,8 @@ fn attention(sensor: &Sensor, towns: &[Town], now: i64) -> Vec<Attention> {
     let sources: Vec<SourceStatus> = serde_json::from_str(&sensor.sources).unwrap_or_default();
     let marks = [
         is_silent(sensor, now).then(|| state(sensor, now)),
+        sensor.twin_at.is_some().then_some(TWIN),
+        has_ended(sensor, now).then_some(ENDED),
         (sensor.bundle_outcome == "refused").then_some(REFUSED),
         is_stale(sensor, now).then_some(STALE),
         sources.iter().any(|source| !source.trouble.is_empty()).then_some(TROUBLE),
@@ -203,6 +212,10 @@ fn attention(sensor: &Sensor, towns: &[Town], now: i64) -> Vec<Attention> {
 
 fn name_of<'a>(towns: &'a [Town], sensor: &Sensor) -> &'a str {
     towns.iter().find(|town| town.id == sensor.comune).map_or("", |town| town.name.as_str())
+}
+
+fn has_ended(sensor: &Sensor, now: i64) -> bool {
+    sensor.certificate_until.is_some_and(|until| until <= now)
 }
 
 fn is_silent(sensor: &Sensor, now: i64) -> bool {
@@ -247,6 +260,12 @@ impl SensorView {
             }),
             enrolled_at: When::new(sensor.enrolled_at),
             certificate_until: when(sensor.certificate_until),
+            certificate_ended: !sensor.revoked && has_ended(sensor, now),
+            twin_signs: match (sensor.revoked, sensor.twin_signs.as_str()) {
+                (true, _) | (_, "") => Vec::new(),
+                (false, signs) => signs.split(',').map(words::twin_sign).collect(),
+            },
+            twin_at: when(sensor.twin_at),
             in_force: sensor.bundle_in_force,
             offered: sensor.bundle_offered,
             outcome: words::outcome(&sensor.bundle_outcome),

@@ -206,6 +206,24 @@ pub(crate) fn outcome(name: &str) -> Option<Marked> {
     find(&OUTCOMES, name)
 }
 
+/// Signs that two machines use one sensor's identity.
+const TWIN_SIGNS: [(&str, Label); 3] = [
+    ("two_connections", label("due macchine collegate insieme", "two machines connected at once")),
+    (
+        "epoch_came_back",
+        label("è tornato uno stato precedente del sensore", "an earlier state of the sensor came back"),
+    ),
+    (
+        "old_certificate",
+        label("è stato mostrato un certificato già sostituito", "a certificate was shown that had been replaced"),
+    ),
+];
+
+/// The label of a sign that two machines use one sensor's identity.
+pub(crate) fn twin_sign(name: &str) -> Label {
+    find(&TWIN_SIGNS, name).unwrap_or(OTHER)
+}
+
 /// The label of a kind of source.
 pub(crate) fn source(name: &str) -> Label {
     match name {

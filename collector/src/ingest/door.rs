@@ -15,7 +15,8 @@ use super::refusal::Refusal;
 use super::session::SensorPeer;
 use super::shared::Shared;
 use super::{enrolment, push, session};
-use crate::store::sensors::{self, Standing};
+use crate::store::sensors::{self, RETIRED, Standing};
+use crate::store::twins::Sign;
 
 /// Open connections, all together.
 const CONNECTIONS_MAX: usize = 8192;
@@ -82,7 +83,7 @@ impl Door {
             || self.strangers_sum >= STRANGERS_MAX
             || from_there >= STRANGERS_PER_ADDRESS_MAX
         {
-            shared.refusals.say(address, "stranger", "too many connections at once");
+            shared.parts.refusals.say(address, "stranger", "too many connections at once");
             incoming.refuse();
             return;
         }
@@ -125,16 +126,16 @@ async fn serve_one(incoming: Incoming, shared: Arc<Shared>, stranger: Stranger) 
     let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
-            shared.refusals.say(address, "stranger", &format!("handshake failed: {error}"));
+            shared.parts.refusals.say(address, "stranger", &format!("handshake failed: {error}"));
             return;
         }
         Err(_) => {
-            shared.refusals.say(address, "stranger", "handshake not finished in time");
+            shared.parts.refusals.say(address, "stranger", "handshake not finished in time");
             return;
         }
     };
     let served = match protocol_of(&connection).as_slice() {
-        ALPN_ENROL => enrolment::serve(&connection, &shared).await,
+        ALPN_ENROL => serve_newcomer(&connection, &shared).await,
         ALPN_SESSION => serve_sensor(&connection, &shared, stranger).await,
         ALPN_PUSH => serve_desk(&connection, &shared, stranger).await,
         _ => Err((String::from("stranger"), Refusal::Protocol("unknown protocol".into()))),
@@ -143,7 +144,7 @@ async fn serve_one(incoming: Incoming, shared: Arc<Shared>, stranger: Stranger) 
         Ok(()) => connection.close(0_u32.into(), b"done"),
         Err((who, refusal)) => {
             if refusal != Refusal::GoingAway {
-                shared.refusals.say(address, &who, &refusal.to_string());
+                shared.parts.refusals.say(address, &who, &refusal.to_string());
             }
             connection.close(refusal.code(), refusal.to_string().as_bytes());
         }
@@ -152,6 +153,15 @@ async fn serve_one(incoming: Incoming, shared: Arc<Shared>, stranger: Stranger) 
 
 /// How a connection ended: well, or by whose refusal.
 pub(super) type Served = Result<(), (String, Refusal)>;
+
+/// Who has a certificate is enrolled already, and enrols anew without it.
+async fn serve_newcomer(connection: &Connection, shared: &Arc<Shared>) -> Served {
+    if connection.peer_identity().is_some() {
+        let who = peer_of(connection).map_or_else(|_| "stranger".to_owned(), |peer| peer.identity.to_string());
+        return Err((who.clone(), Refusal::WrongRole { wanted: "an enrolment", identity: who }));
+    }
+    enrolment::serve(connection, shared).await
+}
 
 async fn serve_sensor(connection: &Connection, shared: &Arc<Shared>, stranger: Stranger) -> Served {
     let peer = peer_of(connection).map_err(as_stranger)?;
@@ -162,11 +172,13 @@ async fn serve_sensor(connection: &Connection, shared: &Arc<Shared>, stranger: S
     let comune_name = check_standing(shared, &peer).await?;
     let _seat = shared.seats.take(&peer.identity).map_err(|refusal| (who.clone(), refusal))?;
     drop(stranger);
-    let sensor = SensorPeer { comune, comune_name, agent };
+    let place = shared.twins.place(agent, connection.stable_id());
+    let sensor = SensorPeer { comune, comune_name, agent, certificate: peer.serial.clone(), place };
     let served = tokio::select! {
         biased;
-        unwelcome = shared.until_unwelcome(&peer.serial) => Err(unwelcome),
+        unwelcome = shared.until_unwelcome(&peer) => Err(unwelcome),
         ended = session::serve(connection, shared, &sensor) => ended,
+        () = session::watch_for_twin(connection, shared, &sensor) => Ok(()),
     };
     session::part(connection, shared, &sensor).await;
     served.map_err(|refusal| (who, refusal))
@@ -183,7 +195,7 @@ async fn serve_desk(connection: &Connection, shared: &Arc<Shared>, stranger: Str
     drop(stranger);
     let served = tokio::select! {
         biased;
-        unwelcome = shared.until_unwelcome(&peer.serial) => Err(unwelcome),
+        unwelcome = shared.until_unwelcome(&peer) => Err(unwelcome),
         ended = push::serve(connection, shared, &who) => ended,
     };
     served.map_err(|refusal| (who, refusal))
@@ -193,7 +205,12 @@ async fn serve_desk(connection: &Connection, shared: &Arc<Shared>, stranger: Str
 async fn check_standing(shared: &Shared, peer: &Peer) -> Result<String, (String, Refusal)> {
     let refusal = match sensors::standing(&shared.parts.store, peer.serial.clone(), &peer.identity).await {
         Ok(Standing::Good { comune }) => return Ok(comune),
-        Ok(Standing::Revoked { reason }) => Refusal::Revoked { reason },
+        Ok(Standing::Revoked { reason }) => {
+            if let (RETIRED, Identity::Agent { agent, .. }) = (reason.as_str(), &peer.identity) {
+                session::note_twin(shared, *agent, Sign::OldCertificate).await;
+            }
+            Refusal::Revoked { reason }
+        }
         Ok(Standing::Unknown) => Refusal::Unknown,
         Err(error) => Refusal::Overload(error.to_string()),
     };

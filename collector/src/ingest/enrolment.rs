@@ -72,7 +72,7 @@ pub(super) async fn serve(connection: &Connection, shared: &Arc<Shared>) -> Serv
         Err(error) => return Err((who(), Refusal::Overload(error.to_string()))),
     };
     if let EnrolReply::Refused { reason } = &reply {
-        shared.refusals.say(address, "enrolment", &format!("{reason:?}: {reason}"));
+        shared.parts.refusals.say(address, "enrolment", &format!("{reason:?}: {reason}"));
     }
     frames::send(&mut send, &reply).await.map_err(|refusal| (who(), refusal))?;
     frames::finish(&mut send).await;

@@ -1,6 +1,6 @@
 //! Who is at the other end: the identity and serial of the certificate that TLS verified.
 
-use protocol::Identity;
+use protocol::{Identity, Timestamp};
 use protocol::text::Hex;
 use quinn::Connection;
 use quinn::crypto::rustls::HandshakeData;
@@ -15,6 +15,8 @@ pub(super) struct Peer {
     pub identity: Identity,
     /// Serial of its certificate, hexadecimal.
     pub serial: String,
+    /// When it ends.
+    pub not_after: Timestamp,
 }
 
 /// The protocol that both ends agreed on.
@@ -34,11 +36,15 @@ pub(super) fn peer_of(connection: &Connection) -> Result<Peer, Refusal> {
 }
 
 /// Exactly one SAN, a URI that is an identity: anything else was not issued here.
-fn peer_in(certificate: &[u8]) -> Option<Peer> {
+pub(super) fn peer_in(certificate: &[u8]) -> Option<Peer> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else { return None };
-    Some(Peer { identity: uri.parse().ok()?, serial: Hex(certificate.raw_serial()).to_string() })
+    Some(Peer {
+        identity: uri.parse().ok()?,
+        serial: Hex(certificate.raw_serial()).to_string(),
+        not_after: Timestamp::from_seconds(certificate.validity().not_after.timestamp(), 0),
+    })
 }
 
 #[cfg(test)]

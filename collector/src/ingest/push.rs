@@ -61,12 +61,12 @@ pub(super) async fn serve(connection: &Connection, shared: &Arc<Shared>, desk: &
         }
         Err(PushError::Protocol(refusal)) => Err(refusal),
         Err(PushError::BrokeOff) => {
-            shared.refusals.say(connection.remote_address(), desk, "the push broke off");
+            shared.parts.refusals.say(connection.remote_address(), desk, "the push broke off");
             Ok(())
         }
         Err(error) => {
             let reason = error.to_string();
-            shared.refusals.say(connection.remote_address(), desk, &format!("push refused: {reason}"));
+            shared.parts.refusals.say(connection.remote_address(), desk, &format!("push refused: {reason}"));
             frames::send(&mut send, &PushReply::Refused { reason }).await?;
             frames::finish(&mut send).await;
             Ok(())

@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     Revoked { reason: String },
     #[error("this collector does not know this certificate; enrol again")]
     Unknown,
+    #[error("this certificate has ended; ask the collector's operator for a new code")]
+    Ended,
     #[error("protocol error: {0}")]
     Protocol(String),
     #[error("the collector is stopping")]
@@ -36,6 +38,7 @@ impl Refusal {
             Self::Protocol(_) => 4,
             Self::GoingAway => 5,
             Self::Overload(_) => 6,
+            Self::Ended => 7,
         })
     }
 }
@@ -66,6 +69,13 @@ impl RefusalLog {
     pub fn say(&self, address: SocketAddr, who: &str, why: &str) {
         if self.may_say(Instant::now()) {
             warn!(%address, who, why, "refused");
+        }
+    }
+
+    /// The same before the address is known.
+    pub fn say_of(&self, who: &str, why: &str) {
+        if self.may_say(Instant::now()) {
+            warn!(who, why, "refused");
         }
     }
 

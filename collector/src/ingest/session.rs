@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::Identity;
 use protocol::frame::{FrameDecoder, encode};
 use protocol::identity::{AgentId, ComuneId};
 use protocol::message::{AgentMessage, BundleOutcome};
@@ -17,10 +18,14 @@ use super::fetch;
 use super::frames::PEER_TIMEOUT;
 use super::refusal::Refusal;
 use super::shared::{SensorOutcome, Shared};
+use super::twins::Place;
 use super::writer::{Answer, Answers, Work};
+use crate::authority::Request;
 use crate::clip::clip;
 use crate::clock;
 use crate::store::sessions::{Greeting, Health, Spool};
+use crate::store::twins::Sign;
+use crate::store::{StoreError, sensors};
 
 /// Bytes read from the stream at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -33,11 +38,14 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_SECONDS: u32 = 30;
 
 /// A sensor whose certificate was checked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct SensorPeer {
     pub comune: ComuneId,
     pub comune_name: String,
     pub agent: AgentId,
+    /// Serial of its certificate.
+    pub certificate: String,
+    pub place: Place,
 }
 
 /// Serves until the sensor goes or breaks the protocol.
@@ -65,6 +73,18 @@ pub(super) async fn part(connection: &Connection, shared: &Shared, sensor: &Sens
     info!(comune = %sensor.comune, agent = %sensor.agent, "sensor disconnected");
     let work = Work::Part { agent: sensor.agent, connection: connection.stable_id() };
     let _writer_ended = shared.parts.to_writer.send(work).await;
+}
+
+/// Notes it when another machine with the same identity turns out to be connected as well; never returns.
+pub(super) async fn watch_for_twin(connection: &Connection, shared: &Shared, sensor: &SensorPeer) {
+    sensor.place.until_twin(connection).await;
+    note_twin(shared, sensor.agent, Sign::TwoConnections).await;
+    std::future::pending().await
+}
+
+/// Stores a sign that two machines use one identity.
+pub(super) async fn note_twin(shared: &Shared, agent: AgentId, sign: Sign) {
+    let _writer_ended = shared.parts.to_writer.send(Work::Twin { agent, sign }).await;
 }
 
 fn clipped(outcome: BundleOutcome) -> BundleOutcome {
@@ -194,11 +214,18 @@ impl Session<'_> {
                 info!(comune = %self.sensor.comune, agent = %self.sensor.agent, version, "sensor connected");
                 let spool = Spool { comune: self.sensor.comune.clone(), agent: self.sensor.agent, epoch };
                 self.spool = Some(spool.clone());
+                self.sensor.place.greet();
                 let address = self.connection.remote_address();
                 let address = std::net::SocketAddr::new(address.ip().to_canonical(), address.port());
                 Work::Greeting {
                     spool,
-                    greeting: Greeting { version, bundle, skew_micros, address: address.to_string() },
+                    greeting: Greeting {
+                        version,
+                        bundle,
+                        skew_micros,
+                        address: address.to_string(),
+                        certificate: self.sensor.certificate.clone(),
+                    },
                     connection: self.connection.stable_id(),
                     answers: self.answers.clone(),
                 }
@@ -220,9 +247,38 @@ impl Session<'_> {
                 self.tell_desks(serial, &outcome);
                 Work::Outcome { agent: self.sensor.agent, serial, outcome }
             }
+            CollectorEvent::Renew { request_pem } => {
+                let renewal = self.renew(&request_pem).await;
+                self.machine.handle_renewal(renewal);
+                return Ok(());
+            }
         };
         let sent = self.shared.parts.to_writer.send(work).await;
         sent.map_err(|_| Refusal::GoingAway)
+    }
+
+    /// The next certificate of the sensor of this connection, whatever its request says.
+    async fn renew(&self, request_pem: &str) -> Result<String, String> {
+        let sensor = self.sensor;
+        let key = Request::parse_pem(request_pem).map_err(|error| error.to_string())?;
+        let signer = Arc::clone(&self.shared.parts.authority);
+        let issue = move |identity: &Identity| {
+            let issued = signer.issue(&key, identity, clock::now());
+            issued.map_err(|error| StoreError::Unreadable(error.to_string()))
+        };
+        let identity = Identity::Agent { comune: sensor.comune.clone(), agent: sensor.agent };
+        match sensors::renew(&self.shared.parts.store, sensor.certificate.clone(), identity, issue).await {
+            Ok(Ok(issued)) => {
+                info!(comune = %sensor.comune, agent = %sensor.agent, until = %issued.not_after, "certificate renewed");
+                Ok(issued.chain_pem)
+            }
+            Ok(Err(reason)) => {
+                let who = sensor.agent.to_string();
+                self.shared.parts.refusals.say(self.connection.remote_address(), &who, reason);
+                Err(reason.to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn spool(&self) -> Result<Spool, Refusal> {

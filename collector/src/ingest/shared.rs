@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use protocol::Serial;
 use protocol::message::BundleOutcome;
@@ -10,11 +11,14 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use super::IngestError;
 use super::enrolment::WrongCodes;
 use super::refusal::{Refusal, RefusalLog};
+use super::peer::Peer;
 use super::seats::Seats;
+use super::twins::Twins;
 use super::writer::Work;
 use crate::authority::Authority;
 use crate::bundles::offered;
 use crate::bundles::online::OnlineKey;
+use crate::clock;
 use crate::folders::StateFolder;
 use crate::store::{Store, bundles};
 
@@ -37,11 +41,12 @@ pub(super) struct SensorOutcome {
 pub(super) struct Parts {
     pub store: Store,
     pub state: StateFolder,
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     pub public_addresses: Vec<String>,
     pub to_writer: mpsc::Sender<Work>,
     pub revoked: watch::Receiver<Revoked>,
     pub online_key: OnlineKey,
+    pub refusals: Arc<RefusalLog>,
 }
 
 /// What every connection works with.
@@ -53,8 +58,8 @@ pub(super) struct Shared {
     /// One push at a time.
     pub pushing: Semaphore,
     pub wrong_codes: Mutex<WrongCodes>,
-    pub refusals: RefusalLog,
     pub seats: Seats,
+    pub twins: Twins,
     pub stopping: watch::Receiver<bool>,
 }
 
@@ -70,21 +75,23 @@ impl Shared {
             outcomes: broadcast::Sender::new(OUTCOMES_QUEUED_MAX),
             pushing: Semaphore::new(1),
             wrong_codes: Mutex::default(),
-            refusals: RefusalLog::default(),
             seats: Seats::default(),
+            twins: Twins::default(),
             stopping,
         })
     }
 
-    /// Returns when the collector stops or this certificate is taken back, with the word for the peer.
-    pub async fn until_unwelcome(&self, serial: &str) -> Refusal {
+    /// Returns when the collector stops, or this certificate is taken back or over, with the word for the peer.
+    pub async fn until_unwelcome(&self, peer: &Peer) -> Refusal {
         let mut revoked = self.parts.revoked.clone();
         let mut stopping = self.stopping.clone();
+        let left = u64::try_from(peer.not_after.micros_since(clock::now())).unwrap_or(0);
         tokio::select! {
-            found = revoked.wait_for(|revoked| revoked.contains_key(serial)) => {
-                let reason = found.ok().and_then(|revoked| revoked.get(serial).cloned());
+            found = revoked.wait_for(|revoked| revoked.contains_key(&peer.serial)) => {
+                let reason = found.ok().and_then(|revoked| revoked.get(&peer.serial).cloned());
                 Refusal::Revoked { reason: reason.unwrap_or_default() }
             }
+            () = tokio::time::sleep(Duration::from_micros(left)) => Refusal::Ended,
             _ = stopping.wait_for(|stopping| *stopping) => Refusal::GoingAway,
         }
     }

@@ -13,6 +13,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::IngestError;
+use super::refusal::RefusalLog;
+use super::verifier::PeerVerifier;
 use crate::folders::StateFolder;
 
 /// Streams that a peer may have open: the session and its fetches, which come one after the other.
@@ -32,7 +34,11 @@ const INCOMING_BYTES_SUM_MAX: u64 = 16 << 20;
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
 
 /// The server's side of QUIC, with the server's certificate and the authority as the only root for peers.
-pub(super) fn server_config(state: &StateFolder, authority_der: &[u8]) -> Result<ServerConfig, IngestError> {
+pub(super) fn server_config(
+    state: &StateFolder,
+    authority_der: &[u8],
+    refusals: &Arc<RefusalLog>,
+) -> Result<ServerConfig, IngestError> {
     let unusable = |error: &dyn std::fmt::Display| IngestError::Certificate(error.to_string());
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(state.server_chain())
         .and_then(Iterator::collect)
@@ -49,7 +55,7 @@ pub(super) fn server_config(state: &StateFolder, authority_der: &[u8]) -> Result
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| unusable(&error))?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::new(PeerVerifier::new(verifier, Arc::clone(refusals))))
         .with_single_cert(chain, key)
         .map_err(|error| unusable(&error))?;
     tls.alpn_protocols = [ALPN_SESSION, ALPN_PUSH, ALPN_ENROL].map(<[u8]>::to_vec).to_vec();

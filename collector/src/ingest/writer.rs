@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::clock;
 use crate::store::sessions::{self, Greeting, Health, Spool};
+use crate::store::twins::{self, Sign};
 use crate::store::{Store, StoreError, Transaction};
 
 /// Works that wait; sessions wait when it is full, and so their sensors.
@@ -34,6 +35,7 @@ pub(super) enum Work {
     Gap { spool: Spool, from: u64, to: u64, answers: Answers },
     Health { agent: AgentId, health: Health },
     Outcome { agent: AgentId, serial: Serial, outcome: BundleOutcome },
+    Twin { agent: AgentId, sign: Sign },
     Part { agent: AgentId, connection: ConnectionNumber },
 }
 
@@ -183,6 +185,7 @@ fn write(transaction: &Transaction<'_>, work: &Work, now: Timestamp) -> Result<D
         Work::Outcome { agent, serial, outcome } => {
             sessions::keep_outcome(transaction, *agent, *serial, outcome, now).map(|()| Done::Noted)
         }
+        Work::Twin { agent, sign } => twins::note(transaction, *agent, *sign, now).map(|()| Done::Noted),
         Work::Part { agent, .. } => sessions::part(transaction, *agent).map(|()| Done::Noted),
     }
 }

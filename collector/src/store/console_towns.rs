@@ -58,6 +58,10 @@ pub(crate) struct Sensor {
     pub certificate_until: Option<i64>,
     /// When the bundle metadata that it has expires.
     pub fresh_until: Option<i64>,
+    /// Signs that two machines use its identity, separated by commas.
+    pub twin_signs: String,
+    /// When the last one was seen.
+    pub twin_at: Option<i64>,
 }
 
 /// Records that did not arrive, by reason.
@@ -148,7 +152,9 @@ pub(crate) fn sensors(db: &Connection) -> rusqlite::Result<Vec<Sensor>> {
            coalesce((SELECT t.revoked_reason FROM certificate t \
              WHERE t.agent = a.id AND t.revoked_at IS NOT NULL ORDER BY t.revoked_at DESC LIMIT 1), ''), \
            (SELECT max(t.not_after) FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL), \
-           a.fresh_until \
+           a.fresh_until, \
+           coalesce((SELECT group_concat(w.sign) FROM twin w WHERE w.agent = a.id), ''), \
+           (SELECT max(w.last_at) FROM twin w WHERE w.agent = a.id) \
          FROM agent a ORDER BY a.host_name, a.id",
     )?;
     statement
@@ -174,6 +180,8 @@ pub(crate) fn sensors(db: &Connection) -> rusqlite::Result<Vec<Sensor>> {
                 revoked_reason: row.get(17)?,
                 certificate_until: row.get(18)?,
                 fresh_until: row.get(19)?,
+                twin_signs: row.get(20)?,
+                twin_at: row.get(21)?,
             })
         })?
         .collect()

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_hits_by_place.sql"),
     include_str!("migrations/0003_gaps_of_logs.sql"),
     include_str!("migrations/0004_freshness.sql"),
+    include_str!("migrations/0005_identities.sql"),
 ];
 
 /// Applies the migrations that the database lacks. An existing database is copied beside itself first.

@@ -5,6 +5,7 @@ use protocol::identity::{AgentId, ComuneId};
 use protocol::{Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
+use super::twins::{self, TwinRow};
 use super::{Store, StoreError, audit};
 use crate::authority::Issued;
 use crate::clock;
@@ -184,6 +185,66 @@ pub(crate) enum Standing {
     Unknown,
 }
 
+/// Why a certificate was taken back whose successor is used.
+pub(crate) const RETIRED: &str = "its sensor uses a newer one; if this machine was restored from a copy, enrol it anew";
+/// Renewals of one sensor in a day; one in two weeks is usual.
+const RENEWALS_A_DAY_MAX: i64 = 4;
+const DAY_MICROS: i64 = 86_400 * 1_000_000;
+
+/// Stores the next certificate of a sensor, which `issue` signs, when the one that it shows is good. Gives the reason
+/// when there is none.
+pub(crate) async fn renew(
+    store: &Store,
+    serial: String,
+    identity: Identity,
+    issue: impl FnOnce(&Identity) -> Result<Issued, StoreError> + Send + 'static,
+) -> Result<Result<Issued, &'static str>, StoreError> {
+    let now = clock::now().as_micros();
+    store
+        .write(move |transaction| {
+            let urn = identity.to_string();
+            let good: i64 = transaction.query_row(
+                "SELECT count(*) FROM certificate
+                 WHERE serial = ?1 AND identity = ?2 AND revoked_at IS NULL AND not_after > ?3",
+                params![serial, urn, now],
+                |row| row.get(0),
+            )?;
+            if good == 0 {
+                return Ok(Err("the certificate of this connection is not good any more"));
+            }
+            let today: i64 = transaction.query_row(
+                "SELECT count(*) FROM certificate WHERE identity = ?1 AND issued_at > ?2",
+                params![urn, now.saturating_sub(DAY_MICROS)],
+                |row| row.get(0),
+            )?;
+            if today >= RENEWALS_A_DAY_MAX {
+                return Ok(Err("this sensor had enough certificates today; try again tomorrow"));
+            }
+            let issued = issue(&identity)?;
+            insert_certificate(transaction, &identity, &issued, now)?;
+            audit::record(transaction, "renewal", "renew", &urn)?;
+            Ok(Ok(issued))
+        })
+        .await
+}
+
+/// Takes back what was issued to a sensor before a certificate that it uses.
+pub(crate) fn retire_before(
+    transaction: &Transaction<'_>,
+    serial: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached(
+            "UPDATE certificate SET revoked_at = ?2, revoked_reason = ?3
+             WHERE revoked_at IS NULL AND (agent, issued_at) IN
+               (SELECT o.agent, o.issued_at FROM certificate u JOIN certificate o
+                  ON o.agent = u.agent AND o.issued_at < u.issued_at WHERE u.serial = ?1)",
+        )?
+        .execute(params![serial, now.as_micros(), RETIRED])?;
+    Ok(())
+}
+
 /// Looks a certificate up.
 pub(crate) async fn standing(
     store: &Store,
@@ -218,14 +279,15 @@ pub(crate) async fn standing(
         .await
 }
 
-/// Serials of all certificates that were taken back, with the reason.
+/// Serials of the certificates that were taken back and have not ended, with the reason.
 pub(crate) async fn revoked(store: &Store) -> Result<Vec<(String, String)>, StoreError> {
+    let now = clock::now().as_micros();
     store
-        .read(|connection| {
+        .read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT serial, revoked_reason FROM certificate WHERE revoked_at IS NOT NULL",
+                "SELECT serial, revoked_reason FROM certificate WHERE revoked_at IS NOT NULL AND not_after > ?1",
             )?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -293,6 +355,10 @@ pub struct SensorRow {
     pub skew_micros: i64,
     /// Hits stored.
     pub hits: i64,
+    /// When its newest certificate that is good ends.
+    pub certificate_until: Option<Timestamp>,
+    /// Signs that two machines use its identity.
+    pub twins: Vec<TwinRow>,
 }
 
 /// All sensors by town.
@@ -303,7 +369,9 @@ pub(crate) async fn list(store: &Store) -> Result<Vec<SensorRow>, StoreError> {
                 "SELECT a.id, a.comune, c.name, a.host_name, a.version, a.connected != 0,
                         NOT EXISTS (SELECT 1 FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL),
                         a.enrolled_at, a.last_seen_at, a.bundle_in_force, a.spooled, a.skew_micros,
-                        (SELECT count(*) FROM hit h WHERE h.agent = a.id)
+                        (SELECT count(*) FROM hit h WHERE h.agent = a.id),
+                        (SELECT max(t.not_after) FROM certificate t
+                          WHERE t.agent = a.id AND t.revoked_at IS NULL)
                  FROM agent a JOIN comune c ON c.id = a.comune ORDER BY c.name, a.enrolled_at",
             )?;
             let rows = statement.query_map([], |row| {
@@ -321,9 +389,15 @@ pub(crate) async fn list(store: &Store) -> Result<Vec<SensorRow>, StoreError> {
                     spooled: row.get(10)?,
                     skew_micros: row.get(11)?,
                     hits: row.get(12)?,
+                    certificate_until: row.get::<_, Option<i64>>(13)?.map(Timestamp::from_micros),
+                    twins: Vec::new(),
                 })
             })?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let mut rows: Vec<SensorRow> = rows.collect::<Result<_, _>>()?;
+            for row in &mut rows {
+                row.twins = twins::of(connection, &row.agent)?;
+            }
+            Ok(rows)
         })
         .await
 }

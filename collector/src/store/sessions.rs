@@ -9,7 +9,7 @@ use protocol::message::{BundleOutcome, Loss, LossReason, Record, SourceStatus};
 use protocol::{Hit, Serial, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{StoreError, origins};
+use super::{StoreError, origins, sensors, twins};
 use crate::clip::clip;
 
 /// The sensor and its spool, as the certificate and the greeting say.
@@ -27,6 +27,8 @@ pub(crate) struct Greeting {
     pub bundle: Serial,
     pub skew_micros: i64,
     pub address: String,
+    /// Serial of the certificate that the connection was opened with.
+    pub certificate: String,
 }
 
 /// A sensor's health.
@@ -50,7 +52,8 @@ const NOTES_MAX: usize = 8;
 /// Further inputs kept of one hit.
 const WITNESSES_MAX: usize = 8;
 
-/// Notes a session's beginning and gives what is stored of the spool.
+/// Notes a session's beginning, retires certificates before the one it was opened with, and gives what is stored of
+/// the spool.
 pub(crate) fn greet(
     transaction: &Transaction<'_>,
     spool: &Spool,
@@ -70,6 +73,8 @@ pub(crate) fn greet(
             greeting.skew_micros,
             stored_number(greeting.bundle.0)
         ])?;
+    twins::greet(transaction, spool.agent, spool.epoch, now)?;
+    sensors::retire_before(transaction, &greeting.certificate, now)?;
     stored(transaction, spool)
 }
 

@@ -4,15 +4,23 @@
 #[cfg(test)]
 mod bundles;
 #[cfg(test)]
+mod early;
+#[cfg(test)]
 mod enrolment;
+#[cfg(test)]
+mod forge;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod renewal;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]
@@ -21,3 +29,5 @@ mod sensor;
 mod sessions;
 #[cfg(test)]
 mod troubles;
+#[cfg(test)]
+mod twins;

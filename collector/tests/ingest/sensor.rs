@@ -128,6 +128,7 @@ pub struct Sensor {
     pub acknowledged: u64,
     pub bundles_seen: Vec<Serial>,
     pub retry_after: Option<String>,
+    pub renewal: Option<Result<String, String>>,
 }
 
 impl Sensor {
@@ -147,6 +148,7 @@ impl Sensor {
             acknowledged: 0,
             bundles_seen: Vec::new(),
             retry_after: None,
+            renewal: None,
         }
     }
 
@@ -159,7 +161,11 @@ impl Sensor {
     }
 
     pub async fn connect(&self, collector: &Collector) -> Live {
-        let connection = connect(collector, ALPN_SESSION, Some(&self.credentials)).await.unwrap();
+        self.over(connect(collector, ALPN_SESSION, Some(&self.credentials)).await.unwrap()).await
+    }
+
+    /// A session over a connection that is open.
+    pub async fn over(&self, connection: Connection) -> Live {
         let (send, recv) = connection.open_bi().await.unwrap();
         let mut session = AgentSession::new(self.epoch, self.acknowledged, self.spooled());
         let hello =
@@ -236,6 +242,8 @@ impl Live {
                 AgentEvent::Acknowledged { up_to } => sensor.acknowledged = up_to,
                 AgentEvent::BundleAvailable { serial } => sensor.bundles_seen.push(serial),
                 AgentEvent::RetryAfter { reason, .. } => sensor.retry_after = Some(reason),
+                AgentEvent::Renewed { chain_pem } => sensor.renewal = Some(Ok(chain_pem)),
+                AgentEvent::RenewalRefused { reason } => sensor.renewal = Some(Err(reason)),
                 AgentEvent::Stalled => panic!("stalled"),
             }
         }

@@ -6,7 +6,7 @@ use super::SessionError;
 use crate::PROTOCOL_VERSION;
 use crate::bundle::Serial;
 use crate::identity::Epoch;
-use crate::message::{AgentMessage, BundleOutcome, CollectorMessage, Record, SourceStatus};
+use crate::message::{AgentMessage, BundleOutcome, CollectorMessage, RENEW, Record, SourceStatus};
 use crate::time::Timestamp;
 
 /// Records in one batch.
@@ -32,6 +32,8 @@ pub enum AgentEvent {
     Welcomed {
         /// Microseconds.
         skew_micros: i64,
+        /// Whether the collector renews certificates.
+        renews: bool,
     },
     /// Records up to this sequence may be deleted.
     Acknowledged {
@@ -47,6 +49,16 @@ pub enum AgentEvent {
     RetryAfter {
         /// Seconds.
         seconds: u32,
+        /// The collector's words.
+        reason: String,
+    },
+    /// The certificate that [`AgentSession::handle_renewal`] asked for.
+    Renewed {
+        /// The new certificate, then its authority's (PEM).
+        chain_pem: String,
+    },
+    /// There is no new certificate.
+    RenewalRefused {
         /// The collector's words.
         reason: String,
     },
@@ -133,9 +145,10 @@ impl AgentSession {
     /// When it breaks the protocol; close the connection and try again later.
     pub fn handle_message(&mut self, now: Timestamp, message: CollectorMessage) -> Result<(), SessionError> {
         match message {
-            CollectorMessage::Welcome { protocol, now: theirs, stored, credit } => {
+            CollectorMessage::Welcome { protocol, now: theirs, stored, credit, capabilities } => {
                 self.handle_welcome(protocol, stored, credit)?;
-                self.events.push_back(AgentEvent::Welcomed { skew_micros: now.micros_since(theirs) });
+                let renews = capabilities.iter().any(|capability| capability == RENEW);
+                self.events.push_back(AgentEvent::Welcomed { skew_micros: now.micros_since(theirs), renews });
                 self.ack_due = None;
             }
             CollectorMessage::Ack { up_to } => self.handle_ack(now, up_to)?,
@@ -144,6 +157,12 @@ impl AgentSession {
             }
             CollectorMessage::RetryAfter { seconds, reason } => {
                 self.events.push_back(AgentEvent::RetryAfter { seconds, reason });
+            }
+            CollectorMessage::Renewed { chain_pem } => {
+                self.events.push_back(AgentEvent::Renewed { chain_pem });
+            }
+            CollectorMessage::RenewalRefused { reason } => {
+                self.events.push_back(AgentEvent::RenewalRefused { reason });
             }
             CollectorMessage::Unknown => {}
         }
@@ -233,6 +252,13 @@ impl AgentSession {
     pub fn handle_bundle(&mut self, serial: Serial, outcome: BundleOutcome) {
         if matches!(self.state, State::Welcomed { .. }) {
             self.outbox.push_back(AgentMessage::Bundle { serial, outcome });
+        }
+    }
+
+    /// A new key asks for a certificate, when connected. Ask only a collector that renews.
+    pub fn handle_renewal(&mut self, request_pem: String) {
+        if matches!(self.state, State::Welcomed { .. }) {
+            self.outbox.push_back(AgentMessage::Renew { request_pem });
         }
     }
 

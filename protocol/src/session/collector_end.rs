@@ -6,7 +6,7 @@ use super::SessionError;
 use crate::PROTOCOL_VERSION;
 use crate::bundle::Serial;
 use crate::identity::Epoch;
-use crate::message::{AgentMessage, BundleOutcome, CollectorMessage, Record, SourceStatus};
+use crate::message::{AgentMessage, BundleOutcome, CollectorMessage, RENEW, Record, SourceStatus};
 use crate::time::Timestamp;
 
 /// What one connection may have under way.
@@ -73,6 +73,11 @@ pub enum CollectorEvent {
         /// What became of it.
         outcome: BundleOutcome,
     },
+    /// The agent asks for its next certificate: call [`CollectorSession::handle_renewal`] with what comes of it.
+    Renew {
+        /// Certificate request (PKCS #10, PEM).
+        request_pem: String,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -137,6 +142,10 @@ impl CollectorSession {
                 self.welcomed("bundle")?;
                 self.events.push_back(CollectorEvent::Bundle { serial, outcome });
             }
+            AgentMessage::Renew { request_pem } => {
+                self.welcomed("renewal")?;
+                self.events.push_back(CollectorEvent::Renew { request_pem });
+            }
             AgentMessage::Unknown => {}
         }
         Ok(())
@@ -197,6 +206,7 @@ impl CollectorSession {
             now,
             stored,
             credit: self.limits.credit,
+            capabilities: vec![RENEW.to_owned()],
         });
     }
 
@@ -206,6 +216,14 @@ impl CollectorSession {
             self.uncommitted.pop_front();
         }
         self.outbox.push_back(CollectorMessage::Ack { up_to });
+    }
+
+    /// The certificate chain that the agent asked for, or why there is none.
+    pub fn handle_renewal(&mut self, renewal: Result<String, String>) {
+        self.outbox.push_back(match renewal {
+            Ok(chain_pem) => CollectorMessage::Renewed { chain_pem },
+            Err(reason) => CollectorMessage::RenewalRefused { reason },
+        });
     }
 
     /// A newer signed repository is there.

@@ -257,14 +257,62 @@ fn hostile_sequences_are_refused() {
 fn a_collector_cannot_make_an_agent_delete_what_it_never_sent() {
     let mut agent = AgentSession::new(EPOCH, 0, 10);
     agent.handle_connected(Timestamp::default(), hello(1));
-    let welcome =
-        |stored| CollectorMessage::Welcome { protocol: 1, now: Timestamp::default(), stored, credit: 4 };
+    let welcome = |stored| welcome(stored, &[]);
     let refused = agent.handle_message(Timestamp::default(), welcome(11));
     assert_eq!(refused, Err(SessionError::AckBeyondSent { up_to: 11, sent: 10 }));
     agent.handle_message(Timestamp::default(), welcome(0)).unwrap();
     let refused = agent.handle_message(Timestamp::default(), CollectorMessage::Ack { up_to: 1 });
     assert_eq!(refused, Err(SessionError::AckBeyondSent { up_to: 1, sent: 0 }));
     assert!(!matches!(agent.poll_event(), Some(AgentEvent::Acknowledged { .. })));
+}
+
+fn welcome(stored: u64, capabilities: &[&str]) -> CollectorMessage {
+    CollectorMessage::Welcome {
+        protocol: 1,
+        now: Timestamp::default(),
+        stored,
+        credit: 4,
+        capabilities: capabilities.iter().map(|capability| (*capability).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn a_renewal_goes_both_ways_and_only_after_the_welcome() {
+    let mut collector = CollectorSession::new(SessionLimits::default());
+    let early = AgentMessage::Renew { request_pem: "r".into() };
+    let refused = collector.handle_message(Timestamp::default(), early);
+    assert_eq!(refused, Err(SessionError::OutOfTurn { message: "renewal" }));
+
+    let mut collector = greeted(1, 0);
+    let mut agent = AgentSession::new(EPOCH, 0, 0);
+    agent.handle_connected(Timestamp::default(), hello(1));
+    agent.handle_renewal("too early".into());
+    assert!(matches!(agent.poll_transmit(), Some(AgentMessage::Hello { .. })));
+    assert_eq!(agent.poll_transmit(), None);
+    agent.handle_message(Timestamp::default(), collector.poll_transmit().unwrap()).unwrap();
+    assert!(matches!(agent.poll_event(), Some(AgentEvent::Welcomed { renews: true, .. })));
+    agent.handle_renewal("request".into());
+    collector.handle_message(Timestamp::default(), agent.poll_transmit().unwrap()).unwrap();
+    let asked = CollectorEvent::Renew { request_pem: "request".into() };
+    assert_eq!(collector.poll_event(), Some(asked));
+    collector.handle_renewal(Ok("chain".into()));
+    collector.handle_renewal(Err("no".into()));
+    while let Some(message) = collector.poll_transmit() {
+        agent.handle_message(Timestamp::default(), message).unwrap();
+    }
+    assert_eq!(agent.poll_event(), Some(AgentEvent::Renewed { chain_pem: "chain".into() }));
+    assert_eq!(agent.poll_event(), Some(AgentEvent::RenewalRefused { reason: "no".into() }));
+}
+
+#[test]
+fn only_a_collector_that_says_so_renews() {
+    for (capabilities, expected) in [(&[][..], false), (&["teleport"], false), (&["teleport", "renew"], true)] {
+        let mut agent = AgentSession::new(EPOCH, 0, 0);
+        agent.handle_connected(Timestamp::default(), hello(1));
+        agent.handle_message(Timestamp::default(), welcome(0, capabilities)).unwrap();
+        let Some(AgentEvent::Welcomed { renews, .. }) = agent.poll_event() else { panic!("not welcomed") };
+        assert_eq!(renews, expected, "{capabilities:?}");
+    }
 }
 
 #[test]
