@@ -16,6 +16,8 @@ set -euo pipefail
 
 readonly centre_address=198.51.100.1
 readonly -A town_name=([borgo]="Borgo Chiaro" [pieve]="Pieve Serena")
+# Codes from 999 are invented.
+readonly -A town_istat=([borgo]=999001 [pieve]=999002)
 readonly -A uplink_here=([borgo]=$centre_address/30 [pieve]=198.51.100.5/30)
 readonly -A uplink_there=([borgo]=198.51.100.2/30 [pieve]=198.51.100.6/30)
 readonly -A gateway=([borgo]=$centre_address [pieve]=198.51.100.5)
@@ -268,7 +270,8 @@ interfaces = ["lan0"]
 [logs]
 files = ["$work/$town/syslog"]
 TOML
-    code=$(collector invite --comune "${town_name[$town]}" 2>>"$work/set-up.log") ||
+    code=$(collector invite --istat "${town_istat[$town]}" --comune "${town_name[$town]}" \
+        2>>"$work/set-up.log") ||
         fail "no invitation: $(tail -n 3 "$work/set-up.log")"
     step set-up.log in_town "$town" "$bin/vedetta-agent" enrol "$code" --config "$work/$town/agent.toml"
     start "$town.log" ip netns exec "vedetta-demo-$town" \

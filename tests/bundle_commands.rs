@@ -139,13 +139,15 @@ impl Gateway {
         let authority_pem = authority.self_signed(&authority_key)?.pem();
         let issuer = rcgen::Issuer::new(authority, authority_key);
         let key = rcgen::KeyPair::generate()?;
-        let leaf = rcgen::CertificateParams::default().signed_by(&key, &issuer)?;
+        let mut leaf = rcgen::CertificateParams::default();
+        let uri = format!("urn:vedetta:comune:999001:agent:{}", "07".repeat(16));
+        leaf.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into()?)];
+        let leaf = leaf.signed_by(&key, &issuer)?;
         let folder = self.path("state/identity");
         fs::create_dir_all(&folder)?;
         let enrolment = r#"{"agent":"07070707070707070707070707070707","comune":"Borgo Chiaro","addresses":["127.0.0.1:9"]}"#;
         fs::write(folder.join("enrolment.json"), enrolment)?;
-        fs::write(folder.join("key.pem"), key.serialize_pem())?;
-        fs::write(folder.join("chain.pem"), leaf.pem() + &authority_pem)?;
+        fs::write(folder.join("credentials.pem"), key.serialize_pem() + &leaf.pem() + &authority_pem)?;
         fs::write(folder.join("authority.pem"), authority_pem)?;
         fs::copy(desk.root(), folder.join("cosc-root.json"))?;
         Ok(())

@@ -80,7 +80,7 @@ for _ in $(seq 50); do
         --repository "$folder/repository" >"$folder/push.log" 2>&1; then break; fi
     sleep 0.2
 done
-agent enrol "$(collector invite --comune "Borgo Chiaro" 2>/dev/null | tail -n 1)" >"$folder/enrol.log" 2>&1 ||
+agent enrol "$(collector invite --istat 999001 --comune "Borgo Chiaro" 2>/dev/null | tail -n 1)" >"$folder/enrol.log" 2>&1 ||
     { cat "$folder/push.log" "$folder/enrol.log" >&2; exit 1; }
 start() {
     "$bin/vedetta-agent" run --config "$folder/agent.toml" >>"$folder/agent.log" 2>&1 &

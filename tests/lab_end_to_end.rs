@@ -116,7 +116,7 @@ fn each_conversation_becomes_exactly_one_hit_with_direction_and_inner_host() -> 
     for (value, facts_of_value) in expected {
         assert_eq!(facts(&hits, value), [facts_of_value.map(str::to_owned)], "{value}");
     }
-    assert!(hits.iter().all(|hit| hit["comune"] == "borgo-chiaro" && hit["bundle"] == 1), "{hits:#?}");
+    assert!(hits.iter().all(|hit| hit["comune"] == "999001" && hit["bundle"] == 1), "{hits:#?}");
 
     assert_eq!(agent.stop()?, Some(0), "{}", agent.log());
     assert_eq!(collector.stop()?, Some(0), "{}", collector.log());
@@ -188,9 +188,7 @@ fn strangers_revoked_sensors_and_altered_bundles_are_refused_and_the_logs_say_wh
     let stolen = sensor.folder.join("state/identity");
     let kept = folder.path().join("kept");
     std::fs::create_dir(&kept)?;
-    for name in ["key.pem", "chain.pem"] {
-        std::fs::copy(stolen.join(name), kept.join(name))?;
-    }
+    std::fs::copy(stolen.join("credentials.pem"), kept.join("credentials.pem"))?;
     strangers_certificate(&stolen)?;
     let mut stranger = sensor.start()?;
     let why = collector.wait_for_line(&["WARN", "203.0.113.1", "UnknownIssuer"], 20);
@@ -198,9 +196,7 @@ fn strangers_revoked_sensors_and_altered_bundles_are_refused_and_the_logs_say_wh
     assert!(!why.is_empty());
     stranger.wait_for_line(&["WARN"], 20)?;
     stranger.stop()?;
-    for name in ["key.pem", "chain.pem"] {
-        std::fs::copy(kept.join(name), stolen.join(name))?;
-    }
+    std::fs::copy(kept.join("credentials.pem"), stolen.join("credentials.pem"))?;
 
     // A bundle altered on the collector's disk, then a repository signed by somebody else's keys.
     let mut second = indicators();
@@ -211,7 +207,7 @@ fn strangers_revoked_sensors_and_altered_bundles_are_refused_and_the_logs_say_wh
     let mut agent = sensor.start()?;
     let why = agent.wait_for_line(&["WARN", "bundle", "refused"], 30)?;
     assert!(why.contains("hash") || why.contains("altered") || why.contains("digest"), "{why}");
-    collector.wait_for_line(&["WARN", "bundle", "refused", "borgo-chiaro"], 20)?;
+    collector.wait_for_line(&["WARN", "bundle", "refused", "999001"], 20)?;
     assert_eq!(sensor.status()?["bundle"]["serial"], 1, "the bundle before stays in force");
 
     centre.desk(&["keygen", "--out", &centre.path("forged-keys")])?;
@@ -253,13 +249,12 @@ fn strangers_certificate(identity: &Path) -> anyhow::Result<()> {
     let authority_key = rcgen::KeyPair::generate()?;
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let mut leaf = rcgen::CertificateParams::default();
-    let uri = format!("urn:vedetta:comune:borgo-chiaro:agent:{}", "ab".repeat(16));
+    let uri = format!("urn:vedetta:comune:999001:agent:{}", "ab".repeat(16));
     leaf.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into()?)];
     leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     let key = rcgen::KeyPair::generate()?;
     let certificate = leaf.signed_by(&key, &issuer)?;
-    std::fs::write(identity.join("key.pem"), key.serialize_pem())?;
-    std::fs::write(identity.join("chain.pem"), certificate.pem())?;
+    std::fs::write(identity.join("credentials.pem"), key.serialize_pem() + &certificate.pem())?;
     Ok(())
 }
 

@@ -87,7 +87,7 @@ fn the_packages_install_on_debian_12_and_hits_arrive() -> anyhow::Result<()> {
     ))?;
     wait_for_hits(&shell, &[SENT, IN_THE_JOURNAL, ADDRESS, NAME])?;
 
-    let owner = shell("stat -c %U:%a /var/lib/vedetta-agent/identity/key.pem")?;
+    let owner = shell("stat -c %U:%a /var/lib/vedetta-agent/identity/credentials.pem")?;
     assert_eq!(owner.trim(), "vedetta-agent:600", "the key is the sensor's alone");
     let capabilities = shell("grep CapEff /proc/$(systemctl show -P MainPID vedetta-agent)/status")?;
     assert!(
@@ -161,7 +161,7 @@ fn enrol_sensor(shell: &Shell<'_>) -> anyhow::Result<()> {
          /etc/vedetta/agent.toml && vedetta-agent check-config",
     )?;
     let code = shell(
-        "runuser -u vedetta-collector -- vedetta-collector invite --comune 'Borgo Chiaro' 2>/dev/null | tail -n 1",
+        "runuser -u vedetta-collector -- vedetta-collector invite --istat 999001 --comune 'Borgo Chiaro' 2>/dev/null | tail -n 1",
     )?;
     shell(&format!("runuser -u vedetta-agent -- vedetta-agent enrol {}", code.trim()))?;
     shell("systemctl start vedetta-agent")?;

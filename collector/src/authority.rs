@@ -315,7 +315,7 @@ mod tests {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let request = Request::parse_pem(&request_with(&key)).unwrap();
         let identity: Identity =
-            "urn:vedetta:comune:a:agent:07070707070707070707070707070707".parse().unwrap();
+            "urn:vedetta:comune:999001:agent:07070707070707070707070707070707".parse().unwrap();
         let issued = authority.issue(&request, &identity, now).unwrap();
 
         let der = der_of_first(&issued.chain_pem).unwrap();

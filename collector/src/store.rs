@@ -22,6 +22,7 @@ pub(crate) mod console_hits;
 pub(crate) mod console_origins;
 pub(crate) mod console_towns;
 pub(crate) mod hits;
+pub(crate) mod invitations;
 pub(crate) mod operators;
 pub(crate) mod origins;
 mod schema;

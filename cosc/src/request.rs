@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use protocol::identity::ComuneId;
+use protocol::identity::DeskName;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use crate::files::{self, Access};
@@ -21,7 +21,7 @@ pub const CHAIN: &str = "chain.pem";
 /// # Errors
 /// When the folder holds an identity already, the name has no letters, or the disk refuses.
 pub fn make(name: &str, out: &Path) -> Result<String> {
-    let id = ComuneId::from_name(name).context("--name needs at least one letter or digit")?;
+    let id = DeskName::from_name(name).context("--name needs at least one letter or digit")?;
     files::private_folder(out)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("cannot make a key")?;
     let mut params = CertificateParams::default();

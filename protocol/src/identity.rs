@@ -15,14 +15,18 @@ pub struct AgentId(pub [u8; 16]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub [u8; 16]);
 
-/// A town's identifier: 1 to 64 of `a-z 0-9 -`, made once from its name, never reused.
+/// A town's identifier: the six digits of its ISTAT code. Codes that begin with 999 are invented.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComuneId(Box<str>);
+
+/// A desk's name: 1 to 64 of `a-z 0-9 -`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeskName(Box<str>);
 
 /// The party behind a certificate, as its one SAN URI says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Identity {
-    /// A sensor: `urn:vedetta:comune:COMUNE:agent:HEX`.
+    /// A sensor: `urn:vedetta:comune:ISTAT:agent:HEX`.
     Agent {
         /// Its town.
         comune: ComuneId,
@@ -31,8 +35,8 @@ pub enum Identity {
     },
     /// A desk that may push bundles: `urn:vedetta:desk:NAME`.
     Desk {
-        /// Its name, in the form of a [`ComuneId`].
-        name: ComuneId,
+        /// Its name.
+        name: DeskName,
     },
 }
 
@@ -41,8 +45,29 @@ pub enum Identity {
 #[error("not an identity of Vedetta")]
 pub struct NotAnIdentity;
 
+/// Digits of an ISTAT code.
+const ISTAT_DIGITS: usize = 6;
+
 impl ComuneId {
-    /// Makes an identifier from a name: letters without accents in lower case, everything else a hyphen.
+    /// The identifier.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ComuneId {
+    type Err = NotAnIdentity;
+
+    fn from_str(text: &str) -> Result<Self, NotAnIdentity> {
+        if text.len() != ISTAT_DIGITS || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NotAnIdentity);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl DeskName {
+    /// Makes a name from what a person typed: letters without accents in lower case, everything else a hyphen.
     pub fn from_name(name: &str) -> Result<Self, NotAnIdentity> {
         let mut id = String::new();
         for c in name.chars().flat_map(char::to_lowercase) {
@@ -65,13 +90,13 @@ impl ComuneId {
         id.trim_end_matches('-').parse()
     }
 
-    /// The identifier.
+    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for ComuneId {
+impl FromStr for DeskName {
     type Err = NotAnIdentity;
 
     fn from_str(text: &str) -> Result<Self, NotAnIdentity> {
@@ -84,6 +109,12 @@ impl FromStr for ComuneId {
 }
 
 impl fmt::Display for ComuneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for DeskName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -111,6 +142,7 @@ macro_rules! hex_id {
 hex_id!(AgentId);
 hex_id!(Epoch);
 text_form!(ComuneId);
+text_form!(DeskName);
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,14 +179,14 @@ mod tests {
             ("Sant'Àgata  di Sopra!", "sant-agata-di-sopra"),
             ("  Città d'Esempio ", "citta-d-esempio"),
         ] {
-            assert_eq!(ComuneId::from_name(name).unwrap().as_str(), id);
+            assert_eq!(DeskName::from_name(name).unwrap().as_str(), id);
         }
-        assert!(ComuneId::from_name("!!!").is_err());
+        assert!(DeskName::from_name("!!!").is_err());
     }
 
     #[test]
     fn the_san_uri_is_read_back_and_nothing_else_is() {
-        let agent = Identity::Agent { comune: "borgo-chiaro".parse().unwrap(), agent: AgentId([7; 16]) };
+        let agent = Identity::Agent { comune: "999001".parse().unwrap(), agent: AgentId([7; 16]) };
         let desk = Identity::Desk { name: "cosc-esempio".parse().unwrap() };
         for identity in [agent, desk] {
             assert_eq!(identity.to_string().parse::<Identity>().unwrap(), identity);
@@ -166,6 +198,11 @@ mod tests {
             "urn:vedetta:desk:a:b",
             "urn:other:desk:a",
             "urn:vedetta:comune:../x:agent:07070707070707070707070707070707",
+            "urn:vedetta:comune:99900:agent:07070707070707070707070707070707",
+            "urn:vedetta:comune:9990011:agent:07070707070707070707070707070707",
+            "urn:vedetta:comune:99900a:agent:07070707070707070707070707070707",
+            "urn:vedetta:comune:99900٠:agent:07070707070707070707070707070707",
+            "urn:vedetta:comune:borgo-chiaro:agent:07070707070707070707070707070707",
         ] {
             assert!(bad.parse::<Identity>().is_err(), "{bad}");
         }

@@ -135,8 +135,8 @@ fn hits_of_both_towns_arrive_in_a_browser_and_ctrl_c_leaves_nothing_twice() -> R
         let mut demo = Demo::start(&[])?;
         let url = demo.wait_for("console ")?;
         let password = demo.wait_for("password ")?;
-        demo.wait_for("borgo-chiaro  ")?;
-        demo.wait_for("pieve-serena  ")?;
+        demo.wait_for("999001  ")?;
+        demo.wait_for("999002  ")?;
         if round == 1 {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(look(&url, &password))?;

@@ -113,7 +113,7 @@ fn good_for(params: &mut CertificateParams, days: std::ops::Range<i64>) {
 }
 
 fn uri() -> SanType {
-    SanType::URI(format!("urn:vedetta:comune:borgo-chiaro:agent:{AGENT}").try_into().unwrap())
+    SanType::URI(format!("urn:vedetta:comune:999001:agent:{AGENT}").try_into().unwrap())
 }
 
 /// What a collector keeps over restarts.

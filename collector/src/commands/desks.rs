@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use protocol::Identity;
 use protocol::enrolment::fingerprint;
-use protocol::identity::ComuneId;
+use protocol::identity::DeskName;
 
 use super::open_store;
 use crate::authority::{Authority, Request};
@@ -93,7 +93,7 @@ impl AdmitDesk {
     /// # Errors
     /// When the request or the name is unfit, or the store fails.
     pub async fn run(self, config: &Config) -> anyhow::Result<()> {
-        let name: ComuneId = self.name.parse().context("--name: 1 to 64 of a-z 0-9 and hyphen")?;
+        let name: DeskName = self.name.parse().context("--name: 1 to 64 of a-z 0-9 and hyphen")?;
         let pem = fs::read_to_string(&self.request).with_context(|| self.request.display().to_string())?;
         let request = Request::parse_pem(&pem).with_context(|| self.request.display().to_string())?;
         let store = open_store(config)?;

@@ -15,7 +15,8 @@ use crate::authority::Authority;
 use crate::bundles::root::CoscRoot;
 use crate::clock;
 use crate::config::Config;
-use crate::store::sensors::{self, NewInvitation};
+use crate::store::invitations::{self, NewInvitation};
+use crate::store::sensors;
 
 /// Longest name of a town, in characters.
 const NAME_CHARS_MAX: usize = 100;
@@ -23,11 +24,20 @@ const NAME_CHARS_MAX: usize = 100;
 /// Print a one-time code that enrols one sensor of a town.
 #[derive(Debug, Args)]
 pub struct Invite {
-    /// The town, as operators will read it.
+    /// The town's ISTAT code, six digits; needed with its first invitation.
+    #[arg(long, value_name = "CODE", required_unless_present_any = ["comune", "replaces"])]
+    istat: Option<String>,
+    /// The town, as operators will read it; needed with its first invitation.
     #[arg(long, value_name = "NAME")]
-    comune: String,
+    comune: Option<String>,
+    /// Give a known town the name that --comune says.
+    #[arg(long, requires_all = ["istat", "comune"])]
+    rename: bool,
+    /// The sensor whose place the new one takes: its certificates are taken back when the new one enrols.
+    #[arg(long, value_name = "SENSOR", conflicts_with = "rename")]
+    replaces: Option<String>,
     /// How long the code is good.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=24))]
     hours: u32,
     /// Print the result as one line of JSON.
     #[arg(long)]
@@ -56,6 +66,8 @@ pub struct Revoke {
 struct Invited {
     comune: ComuneId,
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<String>,
     code: String,
     expires_at: protocol::Timestamp,
 }
@@ -66,41 +78,52 @@ impl Invite {
     /// # Errors
     /// When no COSC is trusted, the name is unfit, or the store fails.
     pub async fn run(self, config: &Config) -> anyhow::Result<()> {
-        let name = self.comune.trim().to_owned();
-        ensure!(
-            name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control),
-            "--comune: at most {NAME_CHARS_MAX} characters, on one line"
-        );
-        let comune = ComuneId::from_name(&name).context("--comune: a name with at least one letter")?;
+        let name = self.comune.as_deref().map(town_name).transpose()?;
+        let istat = self.istat.as_deref().map(|code| code.trim().parse::<ComuneId>()).transpose();
+        let istat = istat.map_err(|_| {
+            anyhow::anyhow!("--istat: the six digits of the town's ISTAT code, such as 999001 (codes from 999 are invented)")
+        })?;
         let root = CoscRoot::open(&config.state)?;
         let store = open_store(config)?;
         let authority = Authority::open(&config.state)?;
         let secret: [u8; 16] = rand::random();
         let expires_at = clock::now().plus_seconds(i64::from(self.hours) * 3600);
         let invitation = NewInvitation {
-            name: name.clone(),
-            comune: comune.clone(),
+            istat,
+            name,
+            rename: self.rename,
+            replaces: self.replaces.map(|asked| asked.trim().to_ascii_lowercase()),
             secret_sha256: Hex(&Sha256::digest(secret)).to_string(),
             expires_at,
         };
-        if let Some(other) = sensors::invite(&store, invitation).await? {
-            bail!("the town {comune} is known as {other:?}; write its name the same way");
-        }
+        let town = invitations::invite(&store, invitation).await??;
         let code = EnrolmentCode {
             addresses: public_addresses(config)?,
             authority_sha256: authority.sha256(),
             root_sha256: root.sha256(),
             secret,
         };
-        let invited = Invited { comune, name, code: code.to_string(), expires_at };
+        let invitations::Invited { comune, name, replaces } = town;
+        let invited = Invited { comune, name, replaces, code: code.to_string(), expires_at };
         if self.json {
             return print_json(&invited);
         }
-        eprintln!("on the gateway of {}, before {}:", invited.name, invited.expires_at);
+        eprintln!("on the gateway of {} ({}), before {}:", shown(&invited.name), invited.comune, invited.expires_at);
         eprintln!("    vedetta-agent enrol -        (then paste the code; it enrols one sensor, once)");
         println!("{}", invited.code);
         Ok(())
     }
+}
+
+/// A town's name as it is kept.
+fn town_name(typed: &str) -> anyhow::Result<String> {
+    let name = typed.trim().to_owned();
+    ensure!(
+        name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control),
+        "--comune: at most {NAME_CHARS_MAX} characters, on one line"
+    );
+    ensure!(name.chars().any(char::is_alphabetic), "--comune: a name with at least one letter");
+    Ok(name)
 }
 
 /// Where sensors reach the collector: as configured, or the hosts of `init` with the port that is listened to.
@@ -151,13 +174,20 @@ impl Agents {
                 },
             };
             println!(
-                "{}  {}  {}  {state}  bundle {}  hits {}",
+                "{}  {} {}  {}  {state}  bundle {}  hits {}",
                 row.agent,
+                row.comune,
                 shown(&row.comune_name),
                 shown(&row.host_name),
                 row.bundle,
                 row.hits
             );
+            if let Some(replaced) = &row.replaces {
+                println!("    takes the place of {replaced}");
+            }
+            if let Some(successor) = &row.replaced_by {
+                println!("    its place was taken by {successor}");
+            }
             for twin in row.twins.iter().filter(|_| !row.revoked) {
                 println!(
                     "    !! two machines use its identity, or it was restored from a copy ({}, {} times, last {}): \
@@ -167,7 +197,7 @@ impl Agents {
             }
         }
         if rows.is_empty() && !self.json {
-            eprintln!("no sensor is enrolled yet; `vedetta-collector invite --comune NAME` prints a code");
+            eprintln!("no sensor is enrolled yet; `vedetta-collector invite --istat CODE --comune NAME` prints a code");
         }
         Ok(())
     }

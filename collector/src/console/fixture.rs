@@ -19,9 +19,10 @@ use super::routes::{Console, router};
 use crate::accounts;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::authority::Issued;
-use crate::store::sensors::{Applicant, NewInvitation};
+use crate::store::invitations::NewInvitation;
+use crate::store::sensors::Applicant;
 use crate::store::sessions::{self, Greeting, Health, Spool};
-use crate::store::{Store, bundles, sensors};
+use crate::store::{Store, bundles, invitations, sensors};
 
 pub(super) const PASSWORD: &str = "correct horse battery";
 
@@ -77,15 +78,17 @@ impl Fixture {
 
     /// Enrols a sensor; `number` makes its identifier.
     pub(super) async fn enrol(&self, name: &str, number: u8) -> Spool {
-        let comune = protocol::identity::ComuneId::from_name(name).unwrap();
+        let comune: protocol::identity::ComuneId = format!("9990{number:02}").parse().unwrap();
         let secret = format!("{number:02x}");
         let invitation = NewInvitation {
-            name: name.into(),
-            comune: comune.clone(),
+            istat: Some(comune.clone()),
+            name: Some(name.into()),
+            rename: false,
+            replaces: None,
             secret_sha256: secret.clone(),
             expires_at: Timestamp::from_seconds(253_402_207_000, 0),
         };
-        sensors::invite(&self.store, invitation).await.unwrap();
+        invitations::invite(&self.store, invitation).await.unwrap().unwrap();
         let applicant = Applicant {
             secret_sha256: secret.clone(),
             host_name: format!("gw-{comune}"),

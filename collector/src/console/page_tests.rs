@@ -58,7 +58,7 @@ async fn hits_are_listed_newest_first_with_everything_an_operator_needs() {
         "critica",
         "in entrata",
         "href=\"/origins/remote/203.0.113.5\"",
-        "href=\"/origins/host/borgo-chiaro/192.168.1.10\"",
+        "href=\"/origins/host/999001/192.168.1.10\"",
     ] {
         assert!(page.text.contains(said), "{said}");
     }
@@ -72,7 +72,7 @@ async fn filters_and_orders_are_parameters() {
         ("direction=inbound", vec![4, 2]),
         ("kind=domain", vec![1]),
         ("severity=low", vec![4, 2]),
-        ("severity=critical&comune=borgo-chiaro", vec![1]),
+        ("severity=critical&comune=999001", vec![1]),
         ("value=EVIL", vec![3, 1]),
         ("value=hxxp%3A%2F%2Fevil%5B.%5Dexample", vec![3]),
         ("value=100%25", vec![]),
@@ -129,7 +129,7 @@ async fn a_hits_page_has_evidence_indicator_and_the_value_elsewhere() {
         "alert.csv",
         "192.168.1.1</bdi> <span class=\"muted\">porta</span> 53",
         "cosc-esempio",
-        "gw-borgo-chiaro",
+        "gw-999001",
         "nessuno: il flusso porta solo il valore",
     ] {
         assert!(page.text.contains(said), "{said}");
@@ -300,7 +300,7 @@ async fn origins_are_counted_over_towns_and_a_private_host_is_its_towns_own() {
     let page = fixture.get(&browser, "/origins/host/rocca-bianca/192.168.1.10").await;
     assert_eq!(rows(&page.text), [5]);
     assert_eq!(
-        fixture.get(&browser, "/origins/host/borgo-chiaro/192.168.1.99").await.status,
+        fixture.get(&browser, "/origins/host/999001/192.168.1.99").await.status,
         StatusCode::NOT_FOUND
     );
     for (query, count) in
@@ -362,9 +362,9 @@ async fn a_silent_sensor_and_a_refused_bundle_are_marked_in_words() {
     fixture.store(&borgo, 4, vec![Record::Loss(loss)]).await;
     fixture.greet(&rocca, fixture.now().plus_seconds(-301), Vec::new()).await;
     let text = fixture.get(&browser, "/towns").await.text;
-    let (_, rocca_part) = text.split_once("id=\"comune-rocca-bianca\"").unwrap();
+    let (_, rocca_part) = text.split_once("id=\"comune-999002-bianca\"").unwrap();
     let borgo_part =
-        text.split_once("id=\"comune-borgo-chiaro\"").unwrap().1.split("id=\"comune-rocca").next().unwrap();
+        text.split_once("id=\"comune-999001\"").unwrap().1.split("id=\"comune-999002").next().unwrap();
     assert!(rocca_part.contains("IN SILENZIO") && !borgo_part.contains("IN SILENZIO"));
     for said in [
         "collegato",
@@ -375,7 +375,7 @@ async fn a_silent_sensor_and_a_refused_bundle_are_marked_in_words() {
         "+0,350 s",
         "Persi 17: coda del sensore piena",
         "198.51.100.1",
-        "gw-borgo-chiaro",
+        "gw-999001",
     ] {
         assert!(borgo_part.contains(said), "{said}");
     }

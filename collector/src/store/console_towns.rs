@@ -62,6 +62,10 @@ pub(crate) struct Sensor {
     pub twin_signs: String,
     /// When the last one was seen.
     pub twin_at: Option<i64>,
+    /// The sensor whose place it took.
+    pub replaces: Option<String>,
+    /// The sensor that took its place.
+    pub replaced_by: Option<String>,
 }
 
 /// Records that did not arrive, by reason.
@@ -154,7 +158,8 @@ pub(crate) fn sensors(db: &Connection) -> rusqlite::Result<Vec<Sensor>> {
            (SELECT max(t.not_after) FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL), \
            a.fresh_until, \
            coalesce((SELECT group_concat(w.sign) FROM twin w WHERE w.agent = a.id), ''), \
-           (SELECT max(w.last_at) FROM twin w WHERE w.agent = a.id) \
+           (SELECT max(w.last_at) FROM twin w WHERE w.agent = a.id), a.replaces, \
+           (SELECT s.id FROM agent s WHERE s.replaces = a.id ORDER BY s.enrolled_at DESC LIMIT 1) \
          FROM agent a ORDER BY a.host_name, a.id",
     )?;
     statement
@@ -182,6 +187,8 @@ pub(crate) fn sensors(db: &Connection) -> rusqlite::Result<Vec<Sensor>> {
                 fresh_until: row.get(19)?,
                 twin_signs: row.get(20)?,
                 twin_at: row.get(21)?,
+                replaces: row.get(22)?,
+                replaced_by: row.get(23)?,
             })
         })?
         .collect()

@@ -1,55 +1,14 @@
-//! Towns, invitations, sensors and certificates: who may connect.
+//! Sensors, desks and certificates: who may connect.
 
 use protocol::enrolment::EnrolRefusal;
-use protocol::identity::{AgentId, ComuneId};
+use protocol::identity::AgentId;
 use protocol::{Identity, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::twins::{self, TwinRow};
-use super::{Store, StoreError, audit};
+use super::{Store, StoreError, audit, invitations};
 use crate::authority::Issued;
 use crate::clock;
-
-/// An invitation to be stored.
-#[derive(Clone, Debug)]
-pub struct NewInvitation {
-    /// The town's name as typed.
-    pub name: String,
-    /// Its identifier.
-    pub comune: ComuneId,
-    /// SHA-256 of the secret, hexadecimal.
-    pub secret_sha256: String,
-    /// When it ends.
-    pub expires_at: Timestamp,
-}
-
-/// Stores an invitation and, with the first one, its town. Gives the name back that another town of the same
-/// identifier has, and then stores nothing.
-pub(crate) async fn invite(store: &Store, new: NewInvitation) -> Result<Option<String>, StoreError> {
-    let now = clock::now().as_micros();
-    store
-        .write(move |transaction| {
-            let id = new.comune.as_str();
-            let known: Option<String> = transaction
-                .query_row("SELECT name FROM comune WHERE id = ?1", [id], |row| row.get(0))
-                .optional()?;
-            match known {
-                Some(name) if name != new.name => return Ok(Some(name)),
-                Some(_) => {}
-                None => {
-                    let sql = "INSERT INTO comune (id, name, created_at) VALUES (?1, ?2, ?3)";
-                    transaction.execute(sql, params![id, new.name, now])?;
-                }
-            }
-            transaction.execute(
-                "INSERT INTO invitation (secret_sha256, comune, created_at, expires_at) VALUES (?1, ?2, ?3, ?4)",
-                params![new.secret_sha256, id, now, new.expires_at.as_micros()],
-            )?;
-            audit::record(transaction, "command line", "invite", id)?;
-            Ok(None)
-        })
-        .await
-}
 
 /// A sensor that asks to be enrolled.
 #[derive(Clone, Debug)]
@@ -83,61 +42,46 @@ pub(crate) async fn enrol(
     let now = clock::now().as_micros();
     store
         .write(move |transaction| {
-            let comune = match use_invitation(transaction, &applicant.secret_sha256, now)? {
-                Ok(comune) => comune,
+            let used = match invitations::use_up(transaction, &applicant.secret_sha256, now)? {
+                Ok(used) => used,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            let identity = Identity::Agent { comune: comune.id.clone(), agent };
+            let identity = Identity::Agent { comune: used.comune.clone(), agent };
             let issued = issue(&identity)?;
             transaction.execute(
-                "INSERT INTO agent (id, comune, host_name, version, enrolled_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![agent.to_string(), comune.id.as_str(), applicant.host_name, applicant.version, now],
+                "INSERT INTO agent (id, comune, host_name, version, enrolled_at, replaces)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    agent.to_string(),
+                    used.comune.as_str(),
+                    applicant.host_name,
+                    applicant.version,
+                    now,
+                    used.replaces
+                ],
             )?;
+            if let Some(replaced) = &used.replaces {
+                revoke_replaced(transaction, replaced, agent, now)?;
+            }
             insert_certificate(transaction, &identity, &issued, now)?;
             audit::record(transaction, "enrolment", "enrol", &identity.to_string())?;
-            Ok(Ok(Enrolled { agent, comune: comune.name, issued }))
+            Ok(Ok(Enrolled { agent, comune: used.name, issued }))
         })
         .await
 }
 
-struct InvitingTown {
-    id: ComuneId,
-    name: String,
-}
-
-fn use_invitation(
+/// Takes the certificates of a sensor back whose place another takes.
+fn revoke_replaced(
     transaction: &Transaction<'_>,
-    secret_sha256: &str,
+    replaced: &str,
+    by: AgentId,
     now: i64,
-) -> Result<Result<InvitingTown, EnrolRefusal>, StoreError> {
-    let found = transaction
-        .query_row(
-            "SELECT c.id, c.name, i.expires_at, i.used_at FROM invitation i JOIN comune c ON c.id = i.comune
-             WHERE i.secret_sha256 = ?1",
-            [secret_sha256],
-            |row| {
-                Ok((
-                    row.get::<_, String>(0)?,
-                    row.get::<_, String>(1)?,
-                    row.get::<_, i64>(2)?,
-                    row.get::<_, Option<i64>>(3)?,
-                ))
-            },
-        )
-        .optional()?;
-    let Some((id, name, expires_at, used_at)) = found else { return Ok(Err(EnrolRefusal::Unknown)) };
-    if used_at.is_some() {
-        return Ok(Err(EnrolRefusal::Used));
-    }
-    if expires_at <= now {
-        return Ok(Err(EnrolRefusal::Expired));
-    }
+) -> Result<(), StoreError> {
     transaction.execute(
-        "UPDATE invitation SET used_at = ?2 WHERE secret_sha256 = ?1",
-        params![secret_sha256, now],
+        "UPDATE certificate SET revoked_at = ?2, revoked_reason = ?3 WHERE agent = ?1 AND revoked_at IS NULL",
+        params![replaced, now, format!("the sensor {by} took its place")],
     )?;
-    let id = id.parse().map_err(|_| StoreError::Unreadable(format!("town {id}")))?;
-    Ok(Ok(InvitingTown { id, name }))
+    audit::record(transaction, "enrolment", "replace", replaced)
 }
 
 fn insert_certificate(
@@ -359,6 +303,10 @@ pub struct SensorRow {
     pub certificate_until: Option<Timestamp>,
     /// Signs that two machines use its identity.
     pub twins: Vec<TwinRow>,
+    /// The sensor whose place it took.
+    pub replaces: Option<String>,
+    /// The sensor that took its place.
+    pub replaced_by: Option<String>,
 }
 
 /// All sensors by town.
@@ -371,7 +319,9 @@ pub(crate) async fn list(store: &Store) -> Result<Vec<SensorRow>, StoreError> {
                         a.enrolled_at, a.last_seen_at, a.bundle_in_force, a.spooled, a.skew_micros,
                         (SELECT count(*) FROM hit h WHERE h.agent = a.id),
                         (SELECT max(t.not_after) FROM certificate t
-                          WHERE t.agent = a.id AND t.revoked_at IS NULL)
+                          WHERE t.agent = a.id AND t.revoked_at IS NULL),
+                        a.replaces,
+                        (SELECT s.id FROM agent s WHERE s.replaces = a.id ORDER BY s.enrolled_at DESC LIMIT 1)
                  FROM agent a JOIN comune c ON c.id = a.comune ORDER BY c.name, a.enrolled_at",
             )?;
             let rows = statement.query_map([], |row| {
@@ -391,6 +341,8 @@ pub(crate) async fn list(store: &Store) -> Result<Vec<SensorRow>, StoreError> {
                     hits: row.get(12)?,
                     certificate_until: row.get::<_, Option<i64>>(13)?.map(Timestamp::from_micros),
                     twins: Vec::new(),
+                    replaces: row.get(14)?,
+                    replaced_by: row.get(15)?,
                 })
             })?;
             let mut rows: Vec<SensorRow> = rows.collect::<Result<_, _>>()?;

@@ -140,15 +140,20 @@ async fn answer_to(collector: &Collector, change: impl FnOnce(&mut [u8])) -> u64
     for packet in initial_packets(&keys, &theirs, &hello) {
         socket.send_to(&packet, collector.ingest).await.unwrap();
     }
-    let mut answer = vec![0; 2048];
-    let bytes = tokio::time::timeout(DEADLINE, socket.recv(&mut answer)).await.unwrap().unwrap();
-    answer.truncate(bytes);
-    close_code_in(&keys, answer)
+    loop {
+        let mut answer = vec![0; 2048];
+        let bytes = tokio::time::timeout(DEADLINE, socket.recv(&mut answer)).await.unwrap().unwrap();
+        answer.truncate(bytes);
+        eprintln!("DBG {bytes} {:x?}", &answer[..30.min(bytes)]);
+        if let Some(code) = close_code_in(&keys, answer) {
+            return code;
+        }
+    }
 }
 
 /// A hello in Initial packets (RFC 9000 §17.2.2), each in a datagram of full size.
 fn initial_packets(keys: &Keys, theirs: &[u8], hello: &[u8]) -> Vec<Vec<u8>> {
-    const PAYLOAD: usize = 1150;
+    const PAYLOAD: usize = 1180;
     const CHUNK: usize = PAYLOAD - 60;
     let packet = |(number, chunk): (usize, &[u8])| {
         let mut payload = vec![6];
@@ -178,7 +183,8 @@ fn long(number: usize) -> [u8; 2] {
     (u16::try_from(number).unwrap() | 0x4000).to_be_bytes()
 }
 
-fn close_code_in(keys: &Keys, mut answer: Vec<u8>) -> u64 {
+/// The code of a close, 0 for a server hello, nothing for a mere acknowledgement.
+fn close_code_in(keys: &Keys, mut answer: Vec<u8>) -> Option<u64> {
     // First byte and version, both identifiers, the token and the length.
     let mut at = 5;
     for _ in 0..2 {
@@ -200,11 +206,11 @@ fn close_code_in(keys: &Keys, mut answer: Vec<u8>) -> u64 {
             0 | 1 => at += 1,
             // An acknowledgement with one range: four numbers.
             2 => at = (0..4).fold(at + 1, |next, _| number(payload, next).1),
-            0x1c => return number(payload, at + 1).0,
-            _ => return 0,
+            0x1c => return Some(number(payload, at + 1).0),
+            _ => return Some(0),
         }
     }
-    0
+    None
 }
 
 /// A number of variable length, and where it ends.

@@ -1,12 +1,14 @@
 //! One code, one sensor.
 
+use std::time::Duration;
+
 use protocol::enrolment::{EnrolRefusal, EnrolReply};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::process::Collector;
-use crate::sensor::{ask_to_enrol, authority, new_request};
+use crate::sensor::{Sensor, ask_to_enrol, authority, new_request};
 
 fn refusal(reply: EnrolReply) -> EnrolRefusal {
     match reply {
@@ -36,7 +38,7 @@ async fn a_code_enrols_one_sensor_once_and_pins_authority_and_root() {
         CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<_, _>>().unwrap();
     assert_eq!(chain.len(), 2);
     assert_eq!(chain[1], authority(&collector));
-    assert_eq!(collector.agent(&agent.to_string())["comune"], "borgo-chiaro");
+    assert_eq!(collector.agent(&agent.to_string())["comune"], "999001");
 
     assert_eq!(refusal(ask_to_enrol(&collector, &code, &request).await), EnrolRefusal::Used);
     collector.wait_for_line("this code was used already").await;
@@ -88,7 +90,7 @@ async fn guessing_closes_the_door_even_for_the_right_code() {
 async fn no_sensor_is_invited_before_a_cosc_is_trusted() {
     let collector = Collector::made().await;
     std::fs::remove_file(collector.state("cosc-root.json")).unwrap();
-    let refused = collector.output(&["invite", "--comune", "Borgo Chiaro"]);
+    let refused = collector.output(&["invite", "--istat", "999001", "--comune", "Borgo Chiaro"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("trust-root 1.root.json"));
     let root = collector.cosc.root_file();
@@ -98,12 +100,76 @@ async fn no_sensor_is_invited_before_a_cosc_is_trusted() {
     assert_eq!(collector.output(&["trust-root", other.to_str().unwrap()]).status.code(), Some(1));
 }
 
+/// What `invite` says with these arguments: the error, or nothing.
+fn invited(collector: &Collector, arguments: &[&str]) -> String {
+    let output = collector.output(&[&["invite"], arguments].concat());
+    match output.status.success() {
+        true => String::new(),
+        false => String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
 #[tokio::test]
-async fn two_towns_whose_names_look_alike_are_not_mixed() {
+async fn a_town_is_known_by_its_istat_code() {
     let collector = Collector::made().await;
-    collector.invite("Borgo Chiaro");
-    collector.invite("Borgo Chiaro");
-    let refused = collector.output(&["invite", "--comune", "Borgo chiaro"]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("is known as \"Borgo Chiaro\""));
-    assert_eq!(collector.count("SELECT count(*) FROM comune"), 1);
+    let borgo = ["--istat", "999001", "--comune", "Borgo Chiaro"];
+    for (arguments, error) in [
+        (&["--comune", "Borgo Chiaro"][..], "needs its ISTAT code"),
+        (&["--istat", "999001"], "needs its name"),
+        (&["--istat", "99901", "--comune", "Borgo Chiaro"], "six digits"),
+        (&["--istat", "99900a", "--comune", "Borgo Chiaro"], "six digits"),
+        (&borgo, ""),
+        // Known: either says which.
+        (&borgo, ""),
+        (&["--istat", "999001"], ""),
+        (&["--comune", "Borgo Chiaro"], ""),
+        (&["--comune", "Borgo chiaro"], "needs its ISTAT code"),
+        (&["--istat", "999001", "--comune", "Borgo chiaro"], "is known as \"Borgo Chiaro\""),
+        (&["--istat", "999002", "--comune", "Borgo Chiaro"], "is the name of the town 999001"),
+        (&["--istat", "999002", "--comune", "Borgo Chiaro (XX)"], ""),
+        (&["--istat", "999001", "--comune", "Borgo Chiaro (XX)", "--rename"], "is the name of the town 999002"),
+        (&["--istat", "999001", "--comune", "Borgo Nuovo", "--rename"], ""),
+        (&["--comune", "Borgo Nuovo"], ""),
+        (&["--istat", "999001", "--hours", "25"], "25"),
+        (&[], "--istat"),
+    ] {
+        let said = invited(&collector, arguments);
+        assert_eq!(said.is_empty(), error.is_empty(), "{arguments:?}: {said}");
+        assert!(said.contains(error), "{arguments:?}: {said}");
+    }
+    assert_eq!(collector.count("SELECT count(*) FROM comune"), 2);
+    assert_eq!(collector.count("SELECT count(*) FROM comune WHERE id = '999001' AND name = 'Borgo Nuovo'"), 1);
+}
+
+#[tokio::test]
+async fn a_sensor_that_takes_anothers_place_ends_it_in_the_same_moment() {
+    let collector = Collector::start().await;
+    let mut old = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    let mut live = old.connect(&collector).await;
+    assert!(live.run_until(&mut old, |_, live| live.welcomed).await);
+    for (arguments, error) in [
+        (&["--replaces", "0123456"][..], "0 sensors"),
+        (&["--replaces", "0123456789"], "0 sensors"),
+        (&["--replaces", &old.agent, "--comune", "Valle Scura"], "belongs to \"Borgo Chiaro\""),
+    ] {
+        assert!(invited(&collector, arguments).contains(error), "{arguments:?}");
+    }
+    let (beginning, _) = old.agent.split_at(10);
+    let printed = collector.ok(&["invite", "--replaces", beginning]);
+    // The invitation alone changes nothing.
+    assert_eq!(collector.agent(&old.agent)["revoked"], false);
+    let code = printed.lines().last().unwrap().parse().unwrap();
+    let (_, request) = new_request();
+    let EnrolReply::Enrolled { agent, comune, .. } = ask_to_enrol(&collector, &code, &request).await else {
+        panic!("not enrolled")
+    };
+    assert_eq!(comune, "Borgo Chiaro");
+    let closed = live.closed(Duration::from_secs(5)).await.to_string();
+    assert!(closed.contains("took its place"), "{closed}");
+    let (row, agent) = (collector.agent(&old.agent), agent.to_string());
+    assert_eq!((&row["revoked"], &row["replaced_by"]), (&true.into(), &agent.clone().into()));
+    assert_eq!(collector.agent(&agent)["replaces"], old.agent.as_str());
+    let list = collector.ok(&["agents"]);
+    assert!(list.contains(&format!("takes the place of {}", old.agent)), "{list}");
+    assert!(list.contains(&format!("place was taken by {agent}")), "{list}");
 }

@@ -67,8 +67,8 @@ async fn end_of(connected: Result<Connection, ConnectionError>) -> (End, String)
 /// Certificates whose dates, authority, names or purpose are wrong.
 fn forged(collector: &Collector, agent: &str) -> Vec<Case> {
     let ours = || Forge::of(collector);
-    let urn = format!("urn:vedetta:comune:{}:agent:{agent}", "borgo-chiaro");
-    let elsewhere = format!("urn:vedetta:comune:valle-scura:agent:{agent}");
+    let urn = format!("urn:vedetta:comune:{}:agent:{agent}", "999001");
+    let elsewhere = format!("urn:vedetta:comune:999777:agent:{agent}");
     let session = |name, forge: Forge<'_>, end| case(name, ALPN_SESSION, Some(forge.sign()), end);
     vec![
         session("expired", ours().uri(&urn).lasts(-30 * DAY, -DAY), (Alert(CERTIFICATE_EXPIRED), "expired")),
@@ -93,7 +93,7 @@ fn forged(collector: &Collector, agent: &str) -> Vec<Case> {
         session(
             "a chain of 20 kB",
             ours().uri(&urn).with_bytes_behind(20_000),
-            (Alert(CERTIFICATE_UNKNOWN), "longer than the limit"),
+            (Alert(CERTIFICATE_UNKNOWN), "ChainTooLong"),
         ),
     ]
 }

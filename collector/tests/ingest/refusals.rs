@@ -33,7 +33,7 @@ async fn strangers_and_wrong_roles_are_refused_with_a_reason() {
     let mut collector = Collector::start().await;
     let sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
     let desk = admitted_desk(&collector);
-    let stranger = strangers(&format!("urn:vedetta:comune:borgo-chiaro:agent:{}", sensor.agent));
+    let stranger = strangers(&format!("urn:vedetta:comune:999001:agent:{}", sensor.agent));
 
     let (code, _) = refused(connect(&collector, ALPN_SESSION, Some(&stranger)).await).await;
     assert_eq!(code, u64::MAX, "TLS itself refuses");
@@ -53,7 +53,7 @@ async fn strangers_and_wrong_roles_are_refused_with_a_reason() {
     let (code, sentence) = refused(connect(&collector, ALPN_PUSH, Some(&sensor.credentials)).await).await;
     assert_eq!(code, 2);
     assert!(sentence.contains("not for a desk"), "{sentence}");
-    collector.wait_for_line("not for a desk: urn:vedetta:comune:borgo-chiaro").await;
+    collector.wait_for_line("not for a desk: urn:vedetta:comune:999001").await;
 
     let unknown = connect(&collector, b"vedetta/99", Some(&sensor.credentials)).await;
     assert!(matches!(unknown, Err(ConnectionError::ConnectionClosed(_))), "{unknown:?}");

@@ -32,7 +32,7 @@ async fn a_hit_is_stored_once_however_often_it_comes_and_keeps_its_highest_count
     assert_eq!(hits.len(), 2, "{hits:#?}");
     assert_eq!((hits[0]["count"].as_u64(), hits[1]["count"].as_u64()), (Some(9), Some(1)));
     assert_eq!(hits[0]["last_at"], "2026-11-22T10:04:00.000000Z");
-    assert_eq!(hits[0]["comune"], "borgo-chiaro");
+    assert_eq!(hits[0]["comune"], "999001");
     assert_eq!(hits[0]["agent"], sensor.agent.as_str());
     // Two hits, not six, point at the town's host.
     let outbound = "SELECT outbound FROM origin WHERE address = '192.0.2.10' AND role = 'host'";

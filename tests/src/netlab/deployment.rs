@@ -203,7 +203,7 @@ impl<'a> Sensor<'a> {
     /// # Errors
     /// What one of the commands said.
     pub fn enrol(&self, centre: &Centre<'_>, comune: &str) -> anyhow::Result<()> {
-        let printed = centre.collector(&["invite", "--comune", comune])?;
+        let printed = centre.collector(&["invite", "--istat", "999001", "--comune", comune])?;
         let code = printed.lines().rfind(|line| !line.trim().is_empty()).context("invite printed no code")?;
         self.agent(&["enrol", code.trim()])?;
         Ok(())
