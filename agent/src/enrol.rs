@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Read as _};
 
 use anyhow::{Context as _, bail, ensure};
-use protocol::enrolment::{EnrolReply, EnrolRequest, EnrolmentCode, fingerprint};
 use protocol::Identity;
+use protocol::enrolment::{EnrolReply, EnrolRequest, EnrolmentCode, fingerprint};
 use protocol::identity::AgentId;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use sha2::{Digest as _, Sha256};
@@ -81,7 +81,8 @@ fn check(
             "the collector gave a certificate without the authority that the code names; ask its operator, somebody may be in between"
         )
     };
-    let certificate = Certificate::of_chain(chain_pem).context("the collector gave no certificate of a sensor")?;
+    let certificate =
+        Certificate::of_chain(chain_pem).context("the collector gave no certificate of a sensor")?;
     ensure!(
         certificate.public_key == key.subject_public_key_info(),
         "the collector gave a certificate for another key"

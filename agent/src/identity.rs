@@ -253,7 +253,7 @@ mod tests {
         let (old, new) = ("key\nchain", "other key\nother chain");
         let beside = folder(state.path()).join("credentials.new");
         for written in 0..=new.len() {
-            fs::write(&beside, &new[..written]).unwrap();
+            fs::write(&beside, new.get(..written).unwrap()).unwrap();
             assert_eq!(Identity::read(state.path()).unwrap().credentials_pem, old, "{written} bytes");
         }
         replace_credentials(state.path(), new).unwrap();

@@ -47,7 +47,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  vedetta-collector online-key > online-key.pem")]
     OnlineKey(commands::desks::PrintOnlineKey),
     /// Print a one-time code that enrols one sensor of a town.
-    #[command(after_help = "Examples:\n  vedetta-collector invite --istat 999001 --comune \"Borgo Chiaro\"\n  vedetta-collector invite --replaces 07070707")]
+    #[command(
+        after_help = "Examples:\n  vedetta-collector invite --istat 999001 --comune \"Borgo Chiaro\"\n  vedetta-collector invite --replaces 07070707"
+    )]
     Invite(commands::sensors::Invite),
     /// List the sensors.
     #[command(after_help = "Example:\n  vedetta-collector agents --json")]

@@ -2,7 +2,9 @@
 //! who adds one, or a field to one, has to change this list, and think.
 
 use vedetta_protocol::enrolment::{EnrolReply, EnrolRequest};
-use vedetta_protocol::message::{AgentMessage, CollectorMessage, DeskMessage, FetchReply, FetchRequest, PushReply};
+use vedetta_protocol::message::{
+    AgentMessage, CollectorMessage, DeskMessage, FetchReply, FetchRequest, PushReply,
+};
 
 /// Says every variant with all its fields; a variant or a field that is missing here does not compile.
 macro_rules! all_of {
@@ -42,7 +44,10 @@ fn a_collector_tells_a_sensor_nothing_but_answers_and_offers() {
         Refused { reason },
         Unknown {},
     });
-    assert_eq!(enrolment, ["Enrolled agent comune chain_pem addresses cosc_root", "Refused reason", "Unknown"]);
+    assert_eq!(
+        enrolment,
+        ["Enrolled agent comune chain_pem addresses cosc_root", "Refused reason", "Unknown"]
+    );
 }
 
 #[test]

@@ -53,7 +53,8 @@ impl Certificate {
         let life = self.not_after.micros_since(self.not_before);
         let hash: [u8; 32] = Sha256::digest(self.chain.first().map_or(&[][..], |leaf| leaf)).into();
         let [first, second, ..] = hash;
-        let jitter = i64::from(u16::from_be_bytes([first, second])) * JITTER_THOUSANDTHS / i64::from(u16::MAX);
+        let jitter =
+            i64::from(u16::from_be_bytes([first, second])) * JITTER_THOUSANDTHS / i64::from(u16::MAX);
         self.not_before.plus_micros(life / 1000 * (RENEWAL_THOUSANDTHS + jitter))
     }
 

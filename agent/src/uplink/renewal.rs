@@ -38,8 +38,9 @@ impl Renewal {
     /// # Errors
     /// When its certificate cannot be read.
     pub fn new(identity: Identity, state_dir: PathBuf) -> anyhow::Result<Self> {
-        let certificate = Certificate::of_chain(&identity.credentials_pem)
-            .context("the sensor's certificate cannot be read; enrol again: vedetta-agent enrol --replace CODE")?;
+        let certificate = Certificate::of_chain(&identity.credentials_pem).context(
+            "the sensor's certificate cannot be read; enrol again: vedetta-agent enrol --replace CODE",
+        )?;
         Ok(Self {
             state_dir,
             identity,

@@ -29,7 +29,8 @@ fn a_certificate_is_renewed_at_half_its_life_and_the_next_session_uses_it() {
     sender.put(20..40);
     wait_for("all hits", || peer.hits() == 40);
     let after = Identity::read(&state).unwrap();
-    let (old, new) = (Certificate::of_chain(&before.credentials_pem), Certificate::of_chain(&after.credentials_pem));
+    let (old, new) =
+        (Certificate::of_chain(&before.credentials_pem), Certificate::of_chain(&after.credentials_pem));
     let (old, new) = (old.unwrap(), new.unwrap());
     assert_ne!(old.public_key, new.public_key, "the key is new");
     assert_eq!(old.identity, new.identity);
@@ -69,11 +70,15 @@ fn check_kept(renewal: Renewal) {
     assert_eq!(store.renewals, 1, "{renewal:?}");
     assert_eq!(store.welcomed, [leaf(&before)], "{renewal:?}");
     assert_eq!(Identity::read(&state).unwrap().credentials_pem, before.credentials_pem, "{renewal:?}");
-    assert_eq!(files(&folder(&state)), ["authority.pem", "cosc-root.json", "credentials.pem", "enrolment.json"]);
+    assert_eq!(
+        files(&folder(&state)),
+        ["authority.pem", "cosc-root.json", "credentials.pem", "enrolment.json"]
+    );
 }
 
 fn files(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.collect();
     names.sort();
     names

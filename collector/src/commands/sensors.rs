@@ -108,7 +108,12 @@ impl Invite {
         if self.json {
             return print_json(&invited);
         }
-        eprintln!("on the gateway of {} ({}), before {}:", shown(&invited.name), invited.comune, invited.expires_at);
+        eprintln!(
+            "on the gateway of {} ({}), before {}:",
+            shown(&invited.name),
+            invited.comune,
+            invited.expires_at
+        );
         eprintln!("    vedetta-agent enrol -        (then paste the code; it enrols one sensor, once)");
         println!("{}", invited.code);
         Ok(())
@@ -197,7 +202,9 @@ impl Agents {
             }
         }
         if rows.is_empty() && !self.json {
-            eprintln!("no sensor is enrolled yet; `vedetta-collector invite --istat CODE --comune NAME` prints a code");
+            eprintln!(
+                "no sensor is enrolled yet; `vedetta-collector invite --istat CODE --comune NAME` prints a code"
+            );
         }
         Ok(())
     }

@@ -141,7 +141,9 @@ const STALE: Marked = Marked {
 const TWIN: Marked =
     Marked { label: Label { it: "identità duplicata", en: "identity in use twice" }, class: "bad", symbol: "⚠" };
 const ENDED: Marked =
-    Marked { label: Label { it: "certificato scaduto", en: "certificate ended" }, class: "bad", symbol: "✕" };
+    Marked {
+        label: Label { it: "certificato scaduto", en: "certificate ended" }, class: "bad", symbol: "✕"
+    };
 const REVOKED: Marked =
     Marked { label: Label { it: "revocato", en: "revoked" }, class: "bad", symbol: "⊘" };
 

@@ -215,7 +215,10 @@ const TWIN_SIGNS: [(&str, Label); 3] = [
     ),
     (
         "old_certificate",
-        label("è stato mostrato un certificato già sostituito", "a certificate was shown that had been replaced"),
+        label(
+            "è stato mostrato un certificato già sostituito",
+            "a certificate was shown that had been replaced",
+        ),
     ),
 ];
 

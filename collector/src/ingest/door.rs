@@ -157,7 +157,8 @@ pub(super) type Served = Result<(), (String, Refusal)>;
 /// Who has a certificate is enrolled already, and enrols anew without it.
 async fn serve_newcomer(connection: &Connection, shared: &Arc<Shared>) -> Served {
     if connection.peer_identity().is_some() {
-        let who = peer_of(connection).map_or_else(|_| "stranger".to_owned(), |peer| peer.identity.to_string());
+        let who =
+            peer_of(connection).map_or_else(|_| "stranger".to_owned(), |peer| peer.identity.to_string());
         return Err((who.clone(), Refusal::WrongRole { wanted: "an enrolment", identity: who }));
     }
     enrolment::serve(connection, shared).await

@@ -1,7 +1,7 @@
 //! Who is at the other end: the identity and serial of the certificate that TLS verified.
 
-use protocol::{Identity, Timestamp};
 use protocol::text::Hex;
+use protocol::{Identity, Timestamp};
 use quinn::Connection;
 use quinn::crypto::rustls::HandshakeData;
 use rustls_pki_types::CertificateDer;

@@ -106,8 +106,14 @@ mod tests {
         let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
         let renewed = watch::Sender::new(());
         let mut told = renewed.subscribe();
-        let certificate =
-            ServerCertificate { endpoint: endpoint.clone(), state, authority: authority.clone(), hosts, refusals, renewed };
+        let certificate = ServerCertificate {
+            endpoint: endpoint.clone(),
+            state,
+            authority: authority.clone(),
+            hosts,
+            refusals,
+            renewed,
+        };
 
         let first = shown(&endpoint, &authority).await;
         certificate.look(then.plus_seconds(10 * DAY));

@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use super::IngestError;
 use super::enrolment::WrongCodes;
-use super::refusal::{Refusal, RefusalLog};
 use super::peer::Peer;
+use super::refusal::{Refusal, RefusalLog};
 use super::seats::Seats;
 use super::twins::Twins;
 use super::writer::Work;

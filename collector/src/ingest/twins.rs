@@ -94,7 +94,8 @@ mod tests {
     fn only_what_was_greeted_before_is_superseded_and_nothing_is_left() {
         let twins = Twins::default();
         let (here, there) = (AgentId([1; 16]), AgentId([2; 16]));
-        let places = [twins.place(here, 1), twins.place(here, 2), twins.place(there, 3), twins.place(here, 4)];
+        let places =
+            [twins.place(here, 1), twins.place(here, 2), twins.place(there, 3), twins.place(here, 4)];
         let superseded = |place: &Place| *place.superseded.borrow();
         places.iter().take(3).for_each(Place::greet);
         assert_eq!(places.each_ref().map(superseded), [true, false, false, false]);

@@ -40,13 +40,17 @@ pub struct Invited {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotInvited {
     /// The first invitation of a town has no code.
-    #[error("no town is known as {0:?}; its first invitation needs its ISTAT code: --istat 999001 (invented codes begin with 999)")]
+    #[error(
+        "no town is known as {0:?}; its first invitation needs its ISTAT code: --istat 999001 (invented codes begin with 999)"
+    )]
     CodeNeeded(String),
     /// The first invitation of a town has no name.
     #[error("no town with the code {0} is known; its first invitation needs its name: --comune NAME")]
     NameNeeded(ComuneId),
     /// The town has another name.
-    #[error("the town {code} is known as {name:?}; leave --comune out, or give it the new name with --rename")]
+    #[error(
+        "the town {code} is known as {name:?}; leave --comune out, or give it the new name with --rename"
+    )]
     KnownAs {
         /// Its code.
         code: ComuneId,
@@ -54,7 +58,9 @@ pub enum NotInvited {
         name: String,
     },
     /// Another town has the name.
-    #[error("{name:?} is the name of the town {code}; of two towns of one name write the province behind it, such as \"{name} (XX)\"")]
+    #[error(
+        "{name:?} is the name of the town {code}; of two towns of one name write the province behind it, such as \"{name} (XX)\""
+    )]
     NameTaken {
         /// The name.
         name: String,
@@ -72,7 +78,9 @@ pub enum NotInvited {
         code: ComuneId,
     },
     /// No sensor, or several, begin like that.
-    #[error("{found} sensors are known as {asked:?}; `vedetta-collector agents` lists them (at least 8 digits)")]
+    #[error(
+        "{found} sensors are known as {asked:?}; `vedetta-collector agents` lists them (at least 8 digits)"
+    )]
     Sensor {
         /// As asked.
         asked: String,

@@ -130,7 +130,8 @@ pub(crate) enum Standing {
 }
 
 /// Why a certificate was taken back whose successor is used.
-pub(crate) const RETIRED: &str = "its sensor uses a newer one; if this machine was restored from a copy, enrol it anew";
+pub(crate) const RETIRED: &str =
+    "its sensor uses a newer one; if this machine was restored from a copy, enrol it anew";
 /// Renewals of one sensor in a day; one in two weeks is usual.
 const RENEWALS_A_DAY_MAX: i64 = 4;
 const DAY_MICROS: i64 = 86_400 * 1_000_000;

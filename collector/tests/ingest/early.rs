@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use protocol::{ALPN_SESSION, COLLECTOR_SERVER_NAME};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, ServerConfig};
-use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue,
+};
 use rustls::quic::{ClientConnection, Keys, Version};
 use rustls::{NamedGroup, RootCertStore, Side};
 use rustls_pki_types::pem::PemObject as _;
@@ -55,7 +58,11 @@ impl ClientSessionStore for Tickets {
     }
 }
 
-fn tls(collector: &Collector, credentials: Option<&Credentials>, tickets: &Arc<Tickets>) -> rustls::ClientConfig {
+fn tls(
+    collector: &Collector,
+    credentials: Option<&Credentials>,
+    tickets: &Arc<Tickets>,
+) -> rustls::ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority(collector)).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -78,7 +85,11 @@ fn tls(collector: &Collector, credentials: Option<&Credentials>, tickets: &Arc<T
 }
 
 /// A client that resumes and sends early data whenever it can.
-pub fn client(collector: &Collector, credentials: Option<&Credentials>, tickets: &Arc<Tickets>) -> ClientConfig {
+pub fn client(
+    collector: &Collector,
+    credentials: Option<&Credentials>,
+    tickets: &Arc<Tickets>,
+) -> ClientConfig {
     let tls = tls(collector, credentials, tickets);
     ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
 }
@@ -100,7 +111,8 @@ pub async fn fetch_tickets(collector: &Collector, client: &Endpoint, config: &Cl
     let server = Endpoint::server(server, "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = server.local_addr().unwrap();
     let connecting = client.connect_with(config.clone(), address, COLLECTOR_SERVER_NAME).unwrap();
-    let (connected, served) = tokio::join!(connecting, async { server.accept().await.unwrap().await.unwrap() });
+    let (connected, served) =
+        tokio::join!(connecting, async { server.accept().await.unwrap().await.unwrap() });
     // The tickets come before the first stream's bytes.
     let mut send = served.open_uni().await.unwrap();
     send.write_all(b"x").await.unwrap();
@@ -133,7 +145,7 @@ async fn answer_to(collector: &Collector, change: impl FnOnce(&mut [u8])) -> u64
     let mut hello = Vec::new();
     session.write_hs(&mut hello);
     change(&mut hello);
-    let theirs = [7; 8];
+    let theirs: [u8; 8] = rand::random();
     let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
     let keys = Keys::initial(Version::V1, suite, suite.quic.unwrap(), &theirs, Side::Client);
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -144,7 +156,6 @@ async fn answer_to(collector: &Collector, change: impl FnOnce(&mut [u8])) -> u64
         let mut answer = vec![0; 2048];
         let bytes = tokio::time::timeout(DEADLINE, socket.recv(&mut answer)).await.unwrap().unwrap();
         answer.truncate(bytes);
-        eprintln!("DBG {bytes} {:x?}", &answer[..30.min(bytes)]);
         if let Some(code) = close_code_in(&keys, answer) {
             return code;
         }

@@ -127,7 +127,10 @@ async fn a_town_is_known_by_its_istat_code() {
         (&["--istat", "999001", "--comune", "Borgo chiaro"], "is known as \"Borgo Chiaro\""),
         (&["--istat", "999002", "--comune", "Borgo Chiaro"], "is the name of the town 999001"),
         (&["--istat", "999002", "--comune", "Borgo Chiaro (XX)"], ""),
-        (&["--istat", "999001", "--comune", "Borgo Chiaro (XX)", "--rename"], "is the name of the town 999002"),
+        (
+            &["--istat", "999001", "--comune", "Borgo Chiaro (XX)", "--rename"],
+            "is the name of the town 999002",
+        ),
         (&["--istat", "999001", "--comune", "Borgo Nuovo", "--rename"], ""),
         (&["--comune", "Borgo Nuovo"], ""),
         (&["--istat", "999001", "--hours", "25"], "25"),
@@ -138,7 +141,10 @@ async fn a_town_is_known_by_its_istat_code() {
         assert!(said.contains(error), "{arguments:?}: {said}");
     }
     assert_eq!(collector.count("SELECT count(*) FROM comune"), 2);
-    assert_eq!(collector.count("SELECT count(*) FROM comune WHERE id = '999001' AND name = 'Borgo Nuovo'"), 1);
+    assert_eq!(
+        collector.count("SELECT count(*) FROM comune WHERE id = '999001' AND name = 'Borgo Nuovo'"),
+        1
+    );
 }
 
 #[tokio::test]

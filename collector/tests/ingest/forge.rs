@@ -2,7 +2,8 @@
 
 use protocol::text::Hex;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    SerialNumber,
 };
 
 use crate::process::Collector;
@@ -47,7 +48,8 @@ impl<'a> Forge<'a> {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let mut serial: [u8; 16] = rand::random();
         serial[0] = 0x41;
-        let forge = Self { collector, issuer, authority_pem, params, serial, known: None, extra: String::new() };
+        let forge =
+            Self { collector, issuer, authority_pem, params, serial, known: None, extra: String::new() };
         forge.lasts(-DAY, 30 * DAY)
     }
 
@@ -93,7 +95,8 @@ impl<'a> Forge<'a> {
     /// Further certificates behind the chain, so many bytes of them.
     pub fn with_bytes_behind(mut self, bytes: usize) -> Self {
         while self.extra.len() * 3 / 4 < bytes {
-            let names: Vec<String> = (0..20).map(|number| format!("{number}.{}.example", "x".repeat(60))).collect();
+            let names: Vec<String> =
+                (0..20).map(|number| format!("{number}.{}.example", "x".repeat(60))).collect();
             let key = KeyPair::generate().unwrap();
             let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
             self.extra.push_str(&certificate.pem());

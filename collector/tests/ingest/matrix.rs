@@ -72,19 +72,39 @@ fn forged(collector: &Collector, agent: &str) -> Vec<Case> {
     let session = |name, forge: Forge<'_>, end| case(name, ALPN_SESSION, Some(forge.sign()), end);
     vec![
         session("expired", ours().uri(&urn).lasts(-30 * DAY, -DAY), (Alert(CERTIFICATE_EXPIRED), "expired")),
-        session("not yet valid", ours().uri(&urn).lasts(DAY, 30 * DAY), (Alert(CERTIFICATE_EXPIRED), "not valid yet")),
-        session("another authority of the same name", Forge::stranger(collector).uri(&urn), (Alert(DECRYPT_ERROR), "BadSignature")),
+        session(
+            "not yet valid",
+            ours().uri(&urn).lasts(DAY, 30 * DAY),
+            (Alert(CERTIFICATE_EXPIRED), "not valid yet"),
+        ),
+        session(
+            "another authority of the same name",
+            Forge::stranger(collector).uri(&urn),
+            (Alert(DECRYPT_ERROR), "BadSignature"),
+        ),
         session("no name", ours(), (Code(3), "does not know this certificate")),
         session("two names", ours().uri(&urn).uri(&urn), (Code(3), "does not know this certificate")),
-        session("a host's name beside", ours().uri(&urn).dns("sensor.example"), (Code(3), "does not know this")),
-        session("another scheme", ours().uri("https://vedetta.example/sensor"), (Code(3), "does not know this")),
+        session(
+            "a host's name beside",
+            ours().uri(&urn).dns("sensor.example"),
+            (Code(3), "does not know this"),
+        ),
+        session(
+            "another scheme",
+            ours().uri("https://vedetta.example/sensor"),
+            (Code(3), "does not know this"),
+        ),
         session("another town's code", ours().uri(&elsewhere), (Code(3), "does not know this certificate")),
         session(
             "another town's code by another authority",
             Forge::stranger(collector).uri(&elsewhere),
             (Alert(DECRYPT_ERROR), "BadSignature"),
         ),
-        session("a serial that the store does not have", ours().uri(&urn), (Code(3), "does not know this certificate")),
+        session(
+            "a serial that the store does not have",
+            ours().uri(&urn),
+            (Code(3), "does not know this certificate"),
+        ),
         session(
             "for servers only",
             ours().uri(&urn).usage(ExtendedKeyUsagePurpose::ServerAuth),
@@ -113,7 +133,12 @@ async fn misplaced(collector: &Collector, sensor: &Sensor) -> Vec<Case> {
         case("a sensor as one that enrols", ALPN_ENROL, own(), (Code(2), "not for an enrolment")),
         case("a desk as a sensor", ALPN_SESSION, Some(desk.clone()), (Code(2), "not for a sensor")),
         case("a desk as one that enrols", ALPN_ENROL, Some(desk), (Code(2), "not for an enrolment")),
-        case("a revoked sensor", ALPN_SESSION, Some(revoked.credentials), (Code(3), "revoked: gateway stolen")),
+        case(
+            "a revoked sensor",
+            ALPN_SESSION,
+            Some(revoked.credentials),
+            (Code(3), "revoked: gateway stolen"),
+        ),
         case(
             "the server's own",
             ALPN_SESSION,
@@ -167,7 +192,8 @@ async fn no_ticket_is_given_and_one_from_elsewhere_brings_neither_early_data_nor
     let tickets = Arc::new(crate::early::Tickets::default());
     let config = crate::early::client(&collector, Some(&sensor.credentials), &tickets);
     let client = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let connect = || client.connect_with(config.clone(), collector.ingest, protocol::COLLECTOR_SERVER_NAME).unwrap();
+    let connect =
+        || client.connect_with(config.clone(), collector.ingest, protocol::COLLECTOR_SERVER_NAME).unwrap();
     let first = connect().await.unwrap();
     let mut live = sensor.over(first).await;
     assert!(live.run_until(&mut sensor, |_, live| live.welcomed).await);

@@ -43,7 +43,11 @@ async fn the_old_certificate_is_good_until_the_new_one_was_welcomed() {
     let old = sensor.credentials.clone();
     let mut live = welcomed(&mut sensor, &collector).await;
     let new = renew(&mut live, &mut sensor).await.unwrap();
-    assert_eq!(uri_and_days(&new.chain_pem), (uri, 30), "the identity of the connection, whatever the request says");
+    assert_eq!(
+        uri_and_days(&new.chain_pem),
+        (uri, 30),
+        "the identity of the connection, whatever the request says"
+    );
     collector.wait_for_line("certificate renewed").await;
     // The answer may be lost: until the new one is used the old one opens sessions.
     live.connection.close(0_u32.into(), b"");
@@ -88,7 +92,8 @@ async fn a_connection_ends_with_its_certificate() {
     let collector = Collector::start().await;
     let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
     let seconds = 5;
-    sensor.credentials = crate::forge::Forge::of(&collector).sensor(&sensor.agent).ends_in_seconds(seconds).keep();
+    sensor.credentials =
+        crate::forge::Forge::of(&collector).sensor(&sensor.agent).ends_in_seconds(seconds).keep();
     let live = welcomed(&mut sensor, &collector).await;
     let closed = live.closed(Duration::from_secs(20)).await.to_string();
     assert!(closed.contains("has ended") && closed.contains("new code"), "{closed}");

@@ -19,7 +19,12 @@ fn signs(collector: &Collector, sensor: &Sensor) -> Vec<String> {
 }
 
 fn status() -> AgentMessage {
-    AgentMessage::Status { at: crate::sensor::now(), bundle: protocol::Serial(0), spooled: 0, sources: Vec::new() }
+    AgentMessage::Status {
+        at: crate::sensor::now(),
+        bundle: protocol::Serial(0),
+        spooled: 0,
+        sources: Vec::new(),
+    }
 }
 
 #[tokio::test]
@@ -87,7 +92,8 @@ async fn a_certificate_that_was_replaced_and_comes_back_is_a_copy() {
     welcomed(&mut sensor, &collector).await;
     assert_eq!(signs(&collector, &sensor), Vec::<String>::new());
     let refused =
-        crate::sensor::refused(crate::sensor::connect(&collector, protocol::ALPN_SESSION, Some(&copy)).await).await;
+        crate::sensor::refused(crate::sensor::connect(&collector, protocol::ALPN_SESSION, Some(&copy)).await)
+            .await;
     assert_eq!(refused.0, 3);
     collector.wait_for_count("SELECT count(*) FROM twin WHERE sign = 'old_certificate'", 1).await;
 }

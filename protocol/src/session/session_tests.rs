@@ -306,7 +306,8 @@ fn a_renewal_goes_both_ways_and_only_after_the_welcome() {
 
 #[test]
 fn only_a_collector_that_says_so_renews() {
-    for (capabilities, expected) in [(&[][..], false), (&["teleport"], false), (&["teleport", "renew"], true)] {
+    for (capabilities, expected) in [(&[][..], false), (&["teleport"], false), (&["teleport", "renew"], true)]
+    {
         let mut agent = AgentSession::new(EPOCH, 0, 0);
         agent.handle_connected(Timestamp::default(), hello(1));
         agent.handle_message(Timestamp::default(), welcome(0, capabilities)).unwrap();

@@ -10,7 +10,16 @@ const PLACES: &[(&str, &[&str])] = &[
     ("quinn", &["agent/src/uplink", "agent/src/enrol", "collector/src/ingest", "cosc/src/push"]),
     ("rustls", TLS),
     ("rustls_pki_types", TLS),
-    ("rcgen", &["agent/src/enrol", "agent/src/uplink", "collector/src/authority", "cosc/src/request", "cosc/src/keys"]),
+    (
+        "rcgen",
+        &[
+            "agent/src/enrol",
+            "agent/src/uplink",
+            "collector/src/authority",
+            "cosc/src/request",
+            "cosc/src/keys",
+        ],
+    ),
     ("rusqlite", &["collector/src/store"]),
     ("axum", &["collector/src/console"]),
     ("axum_server", &["collector/src/console"]),
