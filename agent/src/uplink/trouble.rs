@@ -131,7 +131,11 @@ impl Trouble {
             ConnectionError::ApplicationClosed(close) => {
                 let reason = String::from_utf8_lossy(&close.reason);
                 let code = close.error_code.into_inner();
-                return if code == ENDED { Self::Ended } else { Self::Refused { code, reason: plain(&reason) } };
+                return if code == ENDED {
+                    Self::Ended
+                } else {
+                    Self::Refused { code, reason: plain(&reason) }
+                };
             }
             ConnectionError::ConnectionClosed(close) => {
                 let text = plain(&close.to_string());
