@@ -138,8 +138,11 @@ const STALE: Marked = Marked {
     class: "bad",
     symbol: "⚠",
 };
-const TWIN: Marked =
-    Marked { label: Label { it: "identità duplicata", en: "identity in use twice" }, class: "bad", symbol: "⚠" };
+const TWIN: Marked = Marked {
+    label: Label { it: "identità duplicata", en: "identity in use twice" },
+    class: "bad",
+    symbol: "⚠",
+};
 const ENDED: Marked =
     Marked {
         label: Label { it: "certificato scaduto", en: "certificate ended" }, class: "bad", symbol: "✕"
