@@ -55,7 +55,7 @@ fn a_sensor_tells_a_collector_of_itself_only() {
     let session = all_of!(AgentMessage {
         Hello { protocol, version, epoch, oldest, now, bundle, capabilities },
         Batch { first, records },
-        Status { at, bundle, spooled, sources },
+        Status { at, bundle, spooled, sources, fresh_until },
         Bundle { serial, outcome },
         Renew { request_pem },
         Unknown {},
@@ -65,7 +65,7 @@ fn a_sensor_tells_a_collector_of_itself_only() {
         [
             "Hello protocol version epoch oldest now bundle capabilities",
             "Batch first records",
-            "Status at bundle spooled sources",
+            "Status at bundle spooled sources fresh_until",
             "Bundle serial outcome",
             "Renew request_pem",
             "Unknown",

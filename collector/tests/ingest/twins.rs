@@ -24,6 +24,7 @@ fn status() -> AgentMessage {
         bundle: protocol::Serial(0),
         spooled: 0,
         sources: Vec::new(),
+        fresh_until: None,
     }
 }
 
