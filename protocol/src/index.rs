@@ -13,6 +13,7 @@ mod layout;
 mod open;
 mod overlay;
 mod pages;
+mod parts;
 mod ranges;
 mod record;
 mod sort;

@@ -33,6 +33,7 @@ pub(crate) struct Looks {
     hashes: bool,
     emails: bool,
     agents: bool,
+    agent_parts: bool,
 }
 
 impl Looks {
@@ -46,7 +47,8 @@ impl Looks {
             urls: any(&[Kind::Url.as_str(), "url_prefix"]),
             hashes: any(&[Kind::Md5.as_str(), Kind::Sha1.as_str(), Kind::Sha256.as_str()]),
             emails: any(&[Kind::Email.as_str()]),
-            agents: any(&[Kind::UserAgent.as_str(), "user_agent_part"]),
+            agents: any(&[Kind::UserAgent.as_str()]),
+            agent_parts: any(&["user_agent_part"]),
         }
     }
 }
@@ -89,9 +91,9 @@ impl Screen {
         look.marks()
             || (looks.names && look.has_escaped_dots())
             || (looks.urls && look.urls_of_parts())
-            || (looks.hashes && look.masks.may_have_long_hex() && look.hashes())
+            || (looks.hashes && look.masks.may_have_long_word() && look.hashes())
             || (looks.emails && look.emails())
-            || (looks.agents && look.agents())
+            || ((looks.agents || looks.agent_parts) && look.agents())
             || (looks.single_labels && look.single_labels())
     }
 }
@@ -119,27 +121,44 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Goes from dot to colon to dot: every value apart from hashes and user agents has one.
+    /// Goes from dot to dot and from colon to colon: every value apart from hashes and user agents has one.
     fn marks(&mut self) -> bool {
         for number in 0..self.masks.rows() {
-            let mut marks = self.masks.row(number, Of::Marks);
-            while marks != 0 {
-                let at = 64 * number + marks.trailing_zeros() as usize;
-                marks &= marks - 1;
-                if self.mark(at) {
-                    return true;
-                }
+            let (names, marks) = (self.masks.row(number, Of::Names), self.masks.row(number, Of::Marks));
+            // After the dot of a sentence's end no name goes on; nobody knows of the last of a row.
+            let dots = names & marks & (names >> 1 | 1 << 63);
+            if self.dots(64 * number, dots) || self.colons(64 * number, marks & !names) {
+                return true;
             }
         }
         !self.masks.is_ascii && self.foreign()
     }
 
-    #[inline]
-    fn mark(&mut self, at: usize) -> bool {
-        if self.line.get(at) == Some(&b'.') {
-            return at >= self.names_done && self.dot(at);
+    /// The dots of a row that begins here; each text is looked at once.
+    fn dots(&mut self, first: usize, dots: u64) -> bool {
+        let left = |dots: u64, done: usize| match u32::try_from(done.saturating_sub(first)) {
+            Ok(done @ 0..64) => dots >> done << done,
+            _ => 0,
+        };
+        let mut dots = left(dots, self.names_done);
+        while dots != 0 {
+            if self.dot(first + dots.trailing_zeros() as usize) {
+                return true;
+            }
+            dots = left(dots & (dots - 1), self.names_done);
         }
-        self.colon(at)
+        false
+    }
+
+    /// The colons of a row that begins here.
+    fn colons(&mut self, first: usize, mut colons: u64) -> bool {
+        while colons != 0 {
+            if self.colon(first + colons.trailing_zeros() as usize) {
+                return true;
+            }
+            colons &= colons - 1;
+        }
+        false
     }
 
     #[inline]
@@ -152,20 +171,19 @@ impl Look<'_> {
         self.layers.may_hold(Value::Ip(address, None))
     }
 
-    /// A hash is a run of hexadecimal digits: one of 32 or more has one at every 32nd place.
+    /// A hash is a run of hexadecimal digits: one of 32 or more has one at every 32nd place, and goes on from there for
+    /// half of its length to one side at least.
     fn hashes(&self) -> bool {
         let mut done = 0;
         for at in (31..self.line.len()).step_by(32) {
-            let is_digit = |at: Option<usize>| {
-                let byte = at.and_then(|at| self.line.get(at));
-                byte.is_some_and(|byte| bytes::kind(*byte) & bytes::HEX != 0)
+            let are_digits = |places: [usize; 4]| {
+                places.iter().fold(bytes::HEX, |all, at| {
+                    all & bytes::kind(self.line.get(*at).copied().unwrap_or_default())
+                }) != 0
             };
-            if at < done || !is_digit(Some(at)) {
-                continue;
-            }
-            // It goes on for half of its length to one side at least.
-            let goes_left = is_digit(at.checked_sub(8)) && is_digit(at.checked_sub(15));
-            if !(goes_left || is_digit(Some(at + 8)) && is_digit(Some(at + 15))) {
+            let goes_on =
+                are_digits([at, at - 4, at - 9, at - 15]) | are_digits([at, at + 4, at + 9, at + 15]);
+            if at < done || !goes_on {
                 continue;
             }
             let (before, after) = self.line.split_at_checked(at).unwrap_or_default();

@@ -98,6 +98,21 @@ impl Hasher {
         }
     }
 
+    /// As [`Hasher::parents`] for a name of at most 64 bytes; bit N of `dots` tells of byte N.
+    #[inline]
+    pub fn dotted_parents(&self, tag: Tag, (name, mut dots): (&[u8], u64), mut each: impl FnMut(u32, u64)) {
+        let (mut state, mut end) = (self.start, name.len());
+        for labels in 1.. {
+            // Behind the last dot that is left.
+            let start = 64 - dots.leading_zeros() as usize;
+            state = self.mix(state, name.get(start..end).unwrap_or_default());
+            each(labels, self.finish(state, tag));
+            let Some(dot) = start.checked_sub(1) else { break };
+            dots ^= 1 << dot;
+            end = dot;
+        }
+    }
+
     /// Calls with the number of segments and the hash of each beginning of `HOST/SEGMENT/SEGMENT` that has a
     /// segment at least, the shortest first.
     pub fn beginnings(&self, tag: Tag, place: &str, mut each: impl FnMut(u32, u64)) {
@@ -193,6 +208,14 @@ mod tests {
             let mut last = 0;
             hasher.parents(Tag::Name, name.as_bytes(), |_, hash| last = hash);
             assert!(all.insert(last), "{name}");
+            let dots = name.bytes().rev().fold(0, |dots, byte| dots << 1 | u64::from(byte == b'.'));
+            let mut dotted = Vec::new();
+            hasher.dotted_parents(Tag::Name, (name.as_bytes(), dots), |labels, hash| {
+                dotted.push((labels, hash))
+            });
+            let mut parents = Vec::new();
+            hasher.parents(Tag::Name, name.as_bytes(), |labels, hash| parents.push((labels, hash)));
+            assert_eq!(dotted, parents, "{name}");
             assert!(all.insert(hasher.bytes(Tag::Url, name.as_bytes())), "{name}");
         }
         assert!(all.insert(hasher.number(Tag::Ip4, 0)) && all.insert(hasher.number(Tag::Ip6, 0)));

@@ -135,6 +135,16 @@ impl Shape {
         });
     }
 
+    /// As [`Shape::each_name`] for a name of at most 64 bytes; bit N of `dots` tells of byte N.
+    #[inline]
+    pub fn each_dotted(&self, hasher: &Hasher, (name, dots): (&[u8], u64), mut each: impl FnMut(Key)) {
+        hasher.dotted_parents(Tag::Name, (name, dots), |labels, hash| {
+            if self.labels & bit(labels) != 0 {
+                each((Class::Names, hash));
+            }
+        });
+    }
+
     /// Calls with the key of every network that covers an address and whose length is stored.
     pub fn each_network(&self, hasher: &Hasher, address: IpAddr, mut each: impl FnMut(Key)) {
         let lengths = if address.is_ipv4() { &self.lengths_v4 } else { &self.lengths_v6 };

@@ -153,6 +153,24 @@ impl Layers {
         self.each().any(|index| index.may_hold_name(name))
     }
 
+    /// As [`Layers::may_hold_name`] for those who know where the dots are: bit N tells of byte N. A name of more than
+    /// 64 bytes is looked through.
+    #[inline]
+    pub fn may_hold_dotted(&self, name: &[u8], dots: u64) -> bool {
+        let asks = |index: &Index| index.may_hold_dotted(name, dots);
+        self.overlay.as_deref().is_some_and(asks) || asks(&self.base)
+    }
+
+    /// As [`Layers::may_hold`] of a user agent, but for parts of user agents.
+    pub fn may_hold_whole_agent(&self, agent: &str) -> bool {
+        self.each().any(|index| index.may_hold_whole_agent(agent))
+    }
+
+    /// Whether a part of user agents that is looked for stands anywhere in a text.
+    pub fn may_hold_agent_part(&self, text: &[u8]) -> bool {
+        self.each().any(|index| index.may_hold_agent_part(text))
+    }
+
     /// Whether an indicator may be on names of one label, which nothing in a text tells from other words.
     pub fn has_single_labels(&self) -> bool {
         self.each().any(|index| index.has_single_labels())

@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use aho_corasick::AhoCorasick;
-
 use super::filter::Filter;
 use super::hash::Hasher;
 use super::keys::{self, Key, Shape};
 use super::layout::Layout;
 use super::pages::Pages;
+use super::parts::Parts;
 use super::ranges::{self, Ranges};
 use super::record::{self, Context, Entry, Record};
 use super::{IndexError, Meta, ReadAt, Stored, Value};
@@ -28,12 +27,6 @@ pub struct Index {
     parts: Option<Parts>,
     pages: Pages,
     records: std::ops::Range<u64>,
-}
-
-/// Parts of user agents, and where their records are.
-struct Parts {
-    automaton: AhoCorasick,
-    offsets: Vec<u64>,
 }
 
 impl Index {
@@ -79,8 +72,7 @@ impl Index {
     /// Bytes of memory that it keeps.
     pub fn resident_bytes(&self) -> usize {
         let filters: usize = self.filters.iter().map(Filter::resident_bytes).sum();
-        let parts =
-            self.parts.as_ref().map_or(0, |parts| parts.automaton.memory_usage() + 8 * parts.offsets.len());
+        let parts = self.parts.as_ref().map_or(0, Parts::resident_bytes);
         filters + self.networks_v4.resident_bytes() + self.networks_v6.resident_bytes() + parts
     }
 
@@ -115,9 +107,7 @@ impl Index {
         self.shape.each_key(&self.hasher, value, |key| may |= self.passes(key));
         match value {
             Value::Ip(address, _) => may || self.in_a_network(address),
-            Value::UserAgent(agent) => {
-                may || self.parts.as_ref().is_some_and(|parts| parts.automaton.is_match(agent))
-            }
+            Value::UserAgent(agent) => may || self.may_hold_agent_part(agent.as_bytes()),
             _ => may,
         }
     }
@@ -128,6 +118,29 @@ impl Index {
         let mut may = false;
         self.shape.each_name(&self.hasher, name, &mut |key| may |= self.passes(key));
         may
+    }
+
+    /// As [`Index::may_hold_name`]; bit N of `dots` tells of byte N.
+    #[inline]
+    pub(super) fn may_hold_dotted(&self, name: &[u8], dots: u64) -> bool {
+        if name.len() > 64 {
+            return self.may_hold_name(name);
+        }
+        let mut may = false;
+        self.shape.each_dotted(&self.hasher, (name, dots), |key| may |= self.passes(key));
+        may
+    }
+
+    /// Whether a user agent may be in it as a whole.
+    pub(super) fn may_hold_whole_agent(&self, agent: &str) -> bool {
+        let mut may = false;
+        self.shape.each_key(&self.hasher, Value::UserAgent(agent), |key| may |= self.passes(key));
+        may
+    }
+
+    /// Whether a part of a user agent that is in it stands in a text.
+    pub(super) fn may_hold_agent_part(&self, text: &[u8]) -> bool {
+        self.parts.as_ref().is_some_and(|parts| parts.are_in(text))
     }
 
     /// Whether an indicator is on a name of one label.
@@ -270,35 +283,5 @@ impl ContextCache<'_> {
             }
         };
         Ok(Some(if removed { Stored::Removed(line) } else { Stored::Line(line) }))
-    }
-}
-
-impl Parts {
-    fn read(mut bytes: &[u8]) -> Result<Option<Self>, IndexError> {
-        let damaged = || IndexError::damaged("the parts of user agents");
-        let (mut offsets, mut texts) = (Vec::new(), Vec::new());
-        while !bytes.is_empty() {
-            let (offset, rest) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
-            let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
-            let (text, rest) =
-                rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or_else(damaged)?;
-            offsets.push(u64::from_le_bytes(*offset));
-            texts.push(text);
-            bytes = rest;
-        }
-        if texts.is_empty() {
-            return Ok(None);
-        }
-        let automaton =
-            AhoCorasick::builder().ascii_case_insensitive(true).build(texts).map_err(|_| damaged())?;
-        Ok(Some(Self { automaton, offsets }))
-    }
-
-    /// Where the records of the parts in a user agent are.
-    fn on(&self, agent: &str) -> Vec<u64> {
-        let mut new = vec![true; self.offsets.len()];
-        let found = self.automaton.find_overlapping_iter(agent).map(|found| found.pattern().as_usize());
-        let first = |at: &usize| new.get_mut(*at).is_some_and(std::mem::take);
-        found.filter(first).filter_map(|at| self.offsets.get(at).copied()).collect()
     }
 }

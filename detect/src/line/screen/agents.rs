@@ -7,40 +7,44 @@ use super::Look;
 use super::urls::unescape;
 use crate::line::agents;
 
-/// What encloses fields.
-const MARKS: &[u8] = b"\"'\t|{}^";
 /// Words before a user agent that goes on to the end of its line.
 const WORDS_MAX: usize = 12;
 
 impl Look<'_> {
     pub(super) fn agents(&mut self) -> bool {
         let line = self.line;
-        agents::find(line).into_iter().any(|span| line.get(span).is_some_and(|text| self.agent(text)))
-            || self.is_bare_agent_field()
-            || self.texts_between_marks()
-            || self.texts_up_to_the_end()
+        // Parts: the whole line is asked once. Where escape sequences stand, a text may hold more than is written.
+        if self.looks.agent_parts && self.layers.may_hold_agent_part(line) {
+            return true;
+        }
+        (self.looks.agents || memchr::memchr(b'\\', line).is_some())
+            && (agents::find(line)
+                .into_iter()
+                .any(|span| line.get(span).is_some_and(|text| self.agent(text)))
+                || self.is_bare_agent_field()
+                || self.texts_between_marks()
+                || self.texts_up_to_the_end())
     }
 
+    /// A text that may be a user agent.
     fn agent(&mut self, text: &[u8]) -> bool {
-        let asks = |text: &[u8]| {
-            let agent = std::str::from_utf8(text).ok().and_then(UserAgent::normal);
-            agent.is_some_and(|agent| self.layers.may_hold(Value::UserAgent(agent)))
-        };
-        if asks(text) {
+        let as_text = |text| std::str::from_utf8(text).unwrap_or_default();
+        if self.looks.agents && self.layers.may_hold_whole_agent(as_text(text).trim()) {
             return true;
         }
         if memchr::memchr(b'\\', text).is_none() {
             return false;
         }
         unescape(text, |_| false, &mut self.room.plain);
-        asks(&self.room.plain)
+        let agent = UserAgent::normal(as_text(&self.room.plain));
+        agent.is_some_and(|agent| self.layers.may_hold(Value::UserAgent(agent)))
     }
 
     fn texts_between_marks(&mut self) -> bool {
         let line = self.line;
         let (mut from, mut last) = (0, 0);
         for (at, byte) in line.iter().enumerate() {
-            if MARKS.contains(byte) && last != b'\\' {
+            if is_mark(*byte) && last != b'\\' {
                 if self.enclosed(line.get(from..at).unwrap_or_default()) {
                     return true;
                 }
@@ -61,14 +65,17 @@ impl Look<'_> {
 
     /// A field named `agent` or `application` without quotes ends where the next field begins, which its format knows.
     fn is_bare_agent_field(&self) -> bool {
-        [&b"gent"[..], b"GENT", b"pplication", b" ua"].iter().any(|name| {
-            memchr::memmem::find_iter(self.line, name).any(|at| {
-                let rest = self.line.get(at + name.len()..).unwrap_or_default();
-                let value =
-                    rest.iter().position(|byte| !matches!(byte, b':' | b'=' | b' ')).unwrap_or(rest.len());
-                let is_field = matches!(rest.first(), Some(b':' | b'='));
-                is_field && !matches!(rest.get(value), None | Some(b'"' | b'\'' | b'[' | b'\\'))
-            })
+        memchr::memchr2_iter(b':', b'=', self.line).any(|at| {
+            let (before, rest) = self.line.split_at_checked(at).unwrap_or_default();
+            let is_agent = match before.last() {
+                Some(b't') => before.ends_with(b"gent"),
+                Some(b'T') => before.ends_with(b"GENT"),
+                Some(b'n') => before.ends_with(b"pplication"),
+                Some(b'a') => before.ends_with(b" ua"),
+                _ => false,
+            };
+            let value = || rest.iter().find(|byte| !matches!(byte, b':' | b'=' | b' '));
+            is_agent && !matches!(value(), None | Some(b'"' | b'\'' | b'[' | b'\\'))
         })
     }
 
@@ -86,4 +93,10 @@ impl Look<'_> {
         }
         false
     }
+}
+
+/// What encloses fields.
+#[inline]
+fn is_mark(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'\t' | b'|' | b'{' | b'}' | b'^')
 }

@@ -4,41 +4,36 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::Look;
 use super::bytes::{self, COLON, DIGIT, DOT, HEX, LETTER};
+use super::masks::Of;
+
+/// Fewer colons are no address of version six, unless two are side by side. One may have been before.
+const COLONS_MIN: u32 = 5;
 
 impl Look<'_> {
     #[inline]
     pub(super) fn colon(&mut self, at: usize) -> bool {
         let Some(next) = self.line.get(at + 1).copied() else { return false };
-        match next {
-            b'/' | b'\\' => self.looks.urls && self.scheme_end(at),
-            b'0'..=b'9' if self.is_time(at) => false,
-            b':' => at >= self.groups_done && self.groups(at),
-            _ if bytes::kind(next) & HEX == 0 => false,
-            _ => {
-                let begins = self.byte_before(at).is_some_and(|byte| bytes::kind(byte) & (HEX | COLON) != 0);
-                begins && at >= self.groups_done && self.groups(at)
-            }
+        if bytes::kind(next) & (HEX | COLON) == 0 {
+            return matches!(next, b'/' | b'\\') && self.looks.urls && self.scheme_end(at);
         }
+        if at < self.groups_done || !self.looks.addresses || self.are_few_groups(at) {
+            return false;
+        }
+        let begins = self.byte_before(at).is_some_and(|byte| bytes::kind(byte) & (HEX | COLON) != 0);
+        (begins || next == b':') && self.groups(at)
     }
 
-    /// `10:00:00`, with its first colon here; most groups are times.
+    /// Whether what goes on from the first colon of a text is too little for an address; most groups are times.
     #[inline]
-    fn is_time(&mut self, at: usize) -> bool {
-        let Some(start) = at.checked_sub(2) else { return false };
-        let Some([a, b, _, c, d, b':', e, f]) = self.line.get(start..).and_then(<[u8]>::first_chunk::<8>)
-        else {
-            return false;
-        };
-        let all_digits = [a, b, c, d, e, f].into_iter().all(u8::is_ascii_digit);
-        let is_inside = |byte: Option<u8>| byte.is_some_and(|byte| bytes::kind(byte) & (HEX | COLON) != 0);
-        let is_time = all_digits
-            && start >= self.groups_done
-            && !is_inside(self.line.get(start + 8).copied())
-            && !is_inside(self.byte_before(start));
-        if is_time {
-            self.groups_done = start + 8;
+    fn are_few_groups(&mut self, at: usize) -> bool {
+        let (names, marks) = (self.masks.after(Of::Names, at), self.masks.after(Of::Marks, at));
+        let length = (names | marks).trailing_ones();
+        let colons = marks & !names & !u64::MAX.unbounded_shl(length);
+        let few = length < 64 && colons.count_ones() < COLONS_MIN && colons & (colons >> 1) == 0;
+        if few {
+            self.groups_done = at + length as usize;
         }
-        is_time
+        few
     }
 
     /// Groups of hexadecimal digits: an address of version six, a time, an address of hardware.
@@ -60,7 +55,7 @@ impl Look<'_> {
         }
         let (start, end) = (at - left, at + right);
         self.groups_done = end;
-        if !self.looks.addresses || end - start < 3 {
+        if end - start < 3 {
             return false;
         }
         let Some(run) = self.line.get(start..end) else { return false };
@@ -68,7 +63,10 @@ impl Look<'_> {
         shortened |= kinds & COLON != 0 && run.windows(2).any(|two| two == b"::");
         colons += if kinds & COLON == 0 { 0 } else { u32::try_from(left).unwrap_or(u32::MAX) };
         let enough = shortened || colons >= 7 || (colons == 6 && dots);
-        enough && self.address_of_groups(run, start)
+        // Longer than addresses and all pairs: hardware, as firewalls write it.
+        let pairs = || run.iter().skip(2).step_by(3).all(|byte| *byte == b':');
+        let is_hardware = colons > 9 && run.len() == 3 * colons as usize + 2 && pairs();
+        enough && !is_hardware && self.address_of_groups(run, start)
     }
 
     fn address_of_groups(&self, run: &[u8], start: usize) -> bool {
@@ -91,8 +89,9 @@ impl Look<'_> {
         match text.parse() {
             // The last group may be a port.
             Ok(address) => {
-                let before = text.rsplit_once(':').and_then(|(before, _)| before.parse().ok());
-                asks(address) || before.is_some_and(asks)
+                let port =
+                    text.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+                asks(address) || port.and_then(|(before, _)| before.parse().ok()).is_some_and(asks)
             }
             // Hardware, a time, or dots and colons alone; of the rest nobody knows where an address would end.
             Err(_) => may_hold_groups(text),

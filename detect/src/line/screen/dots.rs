@@ -1,6 +1,7 @@
 //! Texts with dots: names, and addresses of version four.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 
 use protocol::domain;
 
@@ -10,6 +11,8 @@ use super::masks::Of;
 
 /// RFC 1035 §2.3.4.
 const NAME_BYTES_MAX: usize = 253;
+/// `255.255.255.255`.
+const ADDRESS_BYTES_MAX: usize = 15;
 /// Letters with marks of Latin alphabets begin with these bytes in UTF-8. No such letter stands for a dot.
 const LATIN: std::ops::RangeInclusive<u8> = 0xc3..=0xc9;
 
@@ -29,11 +32,13 @@ impl Look<'_> {
         if is_mark(before) && self.glued(before, run, kinds_of(run)) {
             return true;
         }
-        if self.masks.end(Of::Numbers, start) >= end {
-            self.note_host_of_digits(before, start..end, run);
-            return self.numbers(run, start) || (before == b'(' && self.is_audit_record(start));
+        // Colons are not among the bytes of names.
+        let dots = self.masks.of_span(Of::Marks, start, end);
+        if self.masks.are_all(Of::Numbers, start, end) {
+            self.note_host_of_digits(before, start..end, dots.count_ones());
+            return self.numbers(start..end, dots) || (before == b'(' && self.is_audit_record(start));
         }
-        let is_plain = self.masks.end(Of::Plain, start) >= end;
+        let is_plain = self.masks.are_all(Of::Plain, start, end);
         let kinds = if is_plain { LOWER | DIGIT | DOT } else { kinds_of(run) };
         // Services on the local network have names with blanks, which begin nobody knows where.
         if kinds & DASH != 0 && (has(run, b"._tcp.") || has(run, b"._udp.")) {
@@ -52,7 +57,7 @@ impl Look<'_> {
             && run.first().is_some_and(|byte| *byte != b'.')
             && run.last().is_some_and(u8::is_ascii_lowercase);
         if is_plain {
-            return self.looks.names && self.layers.may_hold_name(run);
+            return self.looks.names && self.layers.may_hold_dotted(run, dots);
         }
         // What is no ASCII has its turn after the marks.
         kinds & FOREIGN == 0 && self.text(run, kinds)
@@ -138,35 +143,33 @@ impl Look<'_> {
 
     /// Digits and dots; most are one address.
     #[inline]
-    fn numbers(&self, run: &[u8], start: usize) -> bool {
-        if run.len() > 15 {
+    fn numbers(&self, span: Range<usize>, dots: u64) -> bool {
+        let run = self.line.get(span.clone()).unwrap_or_default();
+        if run.len() > ADDRESS_BYTES_MAX {
             return self.digits(run);
         }
         // Most are no address but `5.0`.
-        let dots = self.masks.count(Of::Marks, start, start + run.len());
-        if dots < 3 {
+        if dots.count_ones() < 3 || !self.looks.addresses {
             return false;
         }
-        if dots > 3 || run.last() == Some(&b'.') {
-            return self.digits(run);
+        let is_one = dots.count_ones() == 3 && run.last() != Some(&b'.');
+        match self.sixteen_bytes(span).filter(|_| is_one) {
+            Some(text) => address(text, dots, run.len()).is_some_and(|address| self.asks_address(address)),
+            None => self.digits(run),
         }
-        // Without branches: how long each number is, nobody foretells.
-        let (mut address, mut number, mut greatest) = (0_u32, 0_u32, 0_u32);
-        for byte in run {
-            let digit = u32::from(byte.wrapping_sub(b'0'));
-            let is_dot = u32::from(*byte == b'.');
-            address = address << (8 * is_dot) | (number * is_dot);
-            number = number.wrapping_mul(10).wrapping_add(digit) * (1 - is_dot);
-            greatest = greatest.max(number);
+    }
+
+    /// Bytes of the line as a number, the first of a span lowest. The upper ones may be what stands behind the span.
+    #[inline]
+    fn sixteen_bytes(&self, span: Range<usize>) -> Option<u128> {
+        if let Some(bytes) = self.line.get(span.start..).and_then(<[u8]>::first_chunk) {
+            return Some(u128::from_le_bytes(*bytes));
         }
-        // A number above 255 has changed the ones before it; an empty one is taken for zero.
-        greatest <= 255
-            && self.looks.addresses
-            && self.asks_address(Ipv4Addr::from_bits(address << 8 | number).into())
+        let bytes = self.line.get(..span.end)?.last_chunk()?;
+        u128::from_le_bytes(*bytes).checked_shr(128 - 8 * u32::try_from(span.len()).ok()?)
     }
 
     /// Digits and dots: every four numbers in a row that can be an address; between two dots may stand nothing.
-    #[inline]
     fn digits(&self, run: &[u8]) -> bool {
         if !self.looks.addresses {
             return false;
@@ -240,6 +243,26 @@ impl Look<'_> {
         line.split(|byte| bytes::kind(*byte) & NAME == 0)
             .any(|run| !run.is_empty() && self.text(run, UPPER | DASH))
     }
+}
+
+/// The address that a text of so many bytes is, of digits and three dots at these places. Without branches: how long
+/// each number is, nobody foretells. An empty one is taken for zero.
+#[inline]
+fn address(text: u128, dots: u64, length: usize) -> Option<IpAddr> {
+    let [first, rest] = [dots, dots & (dots.wrapping_sub(1))];
+    let ends = [first.trailing_zeros(), rest.trailing_zeros(), rest.ilog2(), u32::try_from(length).ok()?];
+    let (mut from, mut address, mut greatest) = (0, 0, 0);
+    for end in ends {
+        let digits = u32::try_from(text >> (8 * from) & 0xffff_ffff).unwrap_or_default();
+        // The last digit comes uppermost, and what is behind it goes.
+        let digits = digits.unbounded_shl(32_u32.wrapping_sub(8 * (end - from))) & 0x0f0f_0f0f;
+        let number = (digits >> 24) + 10 * (digits >> 16 & 0xf) + 100 * (digits >> 8 & 0xf);
+        // Four digits are too many.
+        greatest = greatest.max(number).max(if end - from > 3 { 256 } else { 0 });
+        address = address << 8 | number;
+        from = end + 1;
+    }
+    (greatest <= 255).then(|| Ipv4Addr::from_bits(address).into())
 }
 
 /// Of what kinds the bytes of a run are.

@@ -4,7 +4,7 @@ use protocol::index::Value;
 use protocol::observable::Email;
 
 use super::Look;
-use super::bytes::{self, NAME};
+use super::bytes::{self, FOREIGN, NAME, UPPER};
 
 /// What never stands in the local part of an address; the rest is for the line's format to tell.
 fn ends_local(byte: u8) -> bool {
@@ -71,6 +71,11 @@ impl Look<'_> {
             plain.extend_from_slice(part);
         }
         let Ok(text) = std::str::from_utf8(plain) else { return false };
+        // Most are written plainly.
+        let changes = |byte: &u8| bytes::kind(*byte) & (UPPER | FOREIGN) != 0;
+        if !plain.iter().any(changes) && plain.last() != Some(&b'.') {
+            return self.layers.may_hold(Value::Email(text));
+        }
         self.room.normal.clear();
         Email::normalise(text, &mut self.room.normal).is_ok()
             && self.layers.may_hold(Value::Email(&self.room.normal))

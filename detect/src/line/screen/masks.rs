@@ -3,9 +3,21 @@
 
 /// Bytes of a row.
 const ROW: usize = 64;
-const ONES: u64 = 0x0101_0101_0101_0101;
-/// Multiplied with a word that has the lowest bits of its bytes only, brings them together in the upper byte.
-const GATHER: u64 = 0x0102_0408_1020_4080;
+/// Bytes that are looked at together.
+const PIECE: usize = 16;
+/// Bit N for each byte of the Nth eighth of a row.
+const EIGHTHS: [[u8; PIECE]; ROW / PIECE] = {
+    let mut eighths = [[0; PIECE]; ROW / PIECE];
+    let mut at = 0;
+    while at < ROW {
+        #[expect(clippy::indexing_slicing, reason = "computed when compiling")]
+        {
+            eighths[at / PIECE][at % PIECE] = 1 << (at / 8);
+        }
+        at += 1;
+    }
+    eighths
+};
 
 /// Kinds of bytes that have bits.
 #[derive(Clone, Copy)]
@@ -16,13 +28,11 @@ pub(super) enum Of {
     Plain,
     /// Digits and dots.
     Numbers,
-    /// Hexadecimal digits.
-    Hex,
     /// Dots and colons.
     Marks,
 }
 
-const KINDS: usize = 5;
+const KINDS: usize = 4;
 
 /// The bits of one line.
 #[derive(Default)]
@@ -37,37 +47,22 @@ impl Masks {
     pub fn fill(&mut self, line: &[u8]) {
         self.rows.clear();
         self.length = line.len();
+        self.is_ascii = line.is_ascii();
         let (blocks, rest) = line.as_chunks::<ROW>();
-        let mut high = 0;
-        for block in blocks {
-            high |= self.push(block);
+        self.rows.extend(blocks.iter().map(row_of));
+        if rest.is_empty() {
+            return;
         }
-        let mut last = [0; ROW];
-        if let Some(begin) = last.get_mut(..rest.len()) {
-            begin.copy_from_slice(rest);
-        }
-        high |= self.push(&last);
-        self.is_ascii = high < 0x80;
-    }
-
-    /// Adds a row; gives all bytes of it, each bit that any of them has.
-    #[inline]
-    fn push(&mut self, block: &[u8; ROW]) -> u8 {
-        let mut classes = [0; ROW];
-        let mut high = 0;
-        for (class, byte) in classes.iter_mut().zip(block) {
-            *class = class_of(*byte);
-            high |= *byte;
-        }
-        let mut row = [0; KINDS];
-        for (number, word) in classes.as_chunks::<8>().0.iter().enumerate() {
-            let word = u64::from_le_bytes(*word);
-            for (kind, bits) in row.iter_mut().enumerate() {
-                *bits |= (((word >> kind) & ONES).wrapping_mul(GATHER) >> 56) << (8 * number);
+        // The rest is read with what is before it, if there is enough, and that is shifted out.
+        let row = match line.last_chunk::<ROW>() {
+            Some(last) => row_of(last).map(|bits| bits >> (ROW - rest.len())),
+            None => {
+                let mut last = [0; ROW];
+                last.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+                row_of(&last)
             }
-        }
+        };
         self.rows.push(row);
-        high
     }
 
     /// How many rows there are.
@@ -81,44 +76,62 @@ impl Masks {
         self.rows.get(number).and_then(|row| row.get(of as usize)).copied().unwrap_or_default()
     }
 
+    /// The bits of the 64 bytes from `at` on, the lowest for the first.
+    #[inline]
+    pub fn after(&self, of: Of, at: usize) -> u64 {
+        let (number, place) = (at / ROW, at % ROW);
+        self.row(number, of) >> place | self.row(number + 1, of) << 1 << (ROW - 1 - place)
+    }
+
+    /// The bits of the 64 bytes before `at`, the highest for the last.
+    #[inline]
+    fn before(&self, of: Of, at: usize) -> u64 {
+        let (number, place) = (at / ROW, at % ROW);
+        self.row(number.wrapping_sub(1), of) >> place | self.row(number, of) << 1 << (ROW - 1 - place)
+    }
+
     /// Where the run that goes on at `at` ends: the first byte from there that is not of the kind.
     #[inline]
-    pub fn end(&self, of: Of, at: usize) -> usize {
-        let (mut number, place) = (at / ROW, at % ROW);
-        let mut others = !self.row(number, of) >> place << place;
-        while others == 0 && number < self.rows.len() {
-            number += 1;
-            others = !self.row(number, of);
+    pub fn end(&self, of: Of, mut at: usize) -> usize {
+        loop {
+            let others = !self.after(of, at);
+            if others != 0 {
+                return at + others.trailing_zeros() as usize;
+            }
+            at += ROW;
         }
-        (number * ROW + others.trailing_zeros() as usize).min(self.length)
     }
 
     /// Where the run that comes before `at` begins.
     #[inline]
-    pub fn start(&self, of: Of, at: usize) -> usize {
-        let (mut number, place) = (at / ROW, at % ROW);
-        let mut others = !self.row(number, of) & ((1 << place) - 1);
-        while others == 0 && number > 0 {
-            number -= 1;
-            others = !self.row(number, of);
+    pub fn start(&self, of: Of, mut at: usize) -> usize {
+        loop {
+            let others = !self.before(of, at);
+            if others != 0 {
+                return at - others.leading_zeros() as usize;
+            }
+            at -= ROW;
         }
-        if others == 0 { 0 } else { number * ROW + ROW - others.leading_zeros() as usize }
     }
 
-    /// How many bytes of a kind lie in a span of at most 64 bytes.
+    /// The bits of a span, or of its first 64 bytes.
     #[inline]
-    pub fn count(&self, of: Of, start: usize, end: usize) -> u32 {
-        let (number, place) = (start / ROW, start % ROW);
-        let two = u128::from(self.row(number, of)) | u128::from(self.row(number + 1, of)) << ROW;
-        let wanted = (1_u128 << (end - start).min(ROW)) - 1;
-        (two >> place & wanted).count_ones()
+    pub fn of_span(&self, of: Of, start: usize, end: usize) -> u64 {
+        self.after(of, start) & !u64::MAX.unbounded_shl(u32::try_from(end - start).unwrap_or(u32::MAX))
     }
 
-    /// Whether 32 hexadecimal digits may stand in a row: 16 of them are in one row of bits then. *No* is certain.
+    /// Whether all bytes of a span are of a kind.
     #[inline]
-    pub fn may_have_long_hex(&self) -> bool {
-        self.rows.iter().any(|row| {
-            let mut run = row.get(Of::Hex as usize).copied().unwrap_or_default();
+    pub fn are_all(&self, of: Of, start: usize, end: usize) -> bool {
+        let count = self.of_span(of, start, end).count_ones() as usize;
+        count == end - start || (count == ROW && self.end(of, start + ROW) >= end)
+    }
+
+    /// Whether 32 letters and digits may stand in a row: 16 of them are in one row of bits then. *No* is certain.
+    #[inline]
+    pub fn may_have_long_word(&self) -> bool {
+        self.rows.iter().any(|[names, _, _, marks]| {
+            let mut run = names & !marks;
             for step in [1, 2, 4, 8] {
                 run &= run >> step;
             }
@@ -127,38 +140,69 @@ impl Masks {
     }
 }
 
-/// A bit for each kind, in the order of [`Of`]; without branches, so that many are found at once.
+/// The bits of a block of bytes, in the order of [`Of`]. Without branches, and in steps that the compiler does for
+/// 16 bytes at once.
+fn row_of(block: &[u8; ROW]) -> [u64; KINDS] {
+    let mut eighths = [[0; PIECE]; KINDS];
+    for (piece, bits) in block.as_chunks::<PIECE>().0.iter().zip(&EIGHTHS) {
+        for at in 0..PIECE {
+            #[expect(clippy::indexing_slicing, reason = "all have as many bytes as a piece")]
+            {
+                let all = classes(piece[at], bits[at]);
+                eighths[0][at] |= all[0];
+                eighths[1][at] |= all[1];
+                eighths[2][at] |= all[2];
+                eighths[3][at] |= all[3];
+            }
+        }
+    }
+    eighths.map(|eighths| {
+        let mut words = eighths.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        transposed(words.next().unwrap_or_default() | words.next().unwrap_or_default())
+    })
+}
+
+/// The bit for each kind that a byte is of, in the order of [`Of`].
+#[inline(always)]
+fn classes(byte: u8, bit: u8) -> [u8; KINDS] {
+    let when = |is: bool| if is { bit } else { 0 };
+    let within = |first: u8, count: u8| when(byte.wrapping_sub(first) < count);
+    let dot = when(byte == b'.');
+    let numbers = within(b'0', 10) | dot;
+    let plain = numbers | within(b'a', 26);
+    let names = plain | within(b'A', 26) | when(byte == b'-') | when(byte == b'_') | when(byte >= 0x80);
+    [names, plain, numbers, dot | when(byte == b':')]
+}
+
+/// Turns a square of eight times eight bits: bit N of byte M becomes bit M of byte N.
 #[inline]
-fn class_of(byte: u8) -> u8 {
-    let within = |first: u8, count: u8| u8::from(byte.wrapping_sub(first) < count);
-    let digit = within(b'0', 10);
-    let dot = u8::from(byte == b'.');
-    let plain = within(b'a', 26) | digit | dot;
-    let name = plain | within(b'A', 26) | u8::from(byte == b'-') | u8::from(byte == b'_') | (byte >> 7);
-    let hex = digit | u8::from((byte | 0x20).wrapping_sub(b'a') < 6);
-    let mark = dot | u8::from(byte == b':');
-    name | plain << 1 | (digit | dot) << 2 | hex << 3 | mark << 4
+fn transposed(mut bits: u64) -> u64 {
+    for (step, wanted) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0xf0f0_f0f0)] {
+        let change = (bits ^ (bits >> step)) & wanted;
+        bits ^= change ^ (change << step);
+    }
+    bits
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::bytes::{COLON, DIGIT, DOT, HEX, LOWER, NAME, kind};
+    use super::super::bytes::{COLON, DIGIT, DOT, LOWER, NAME, kind};
     use super::*;
 
     const ALL: [(Of, u8); KINDS] = [
         (Of::Names, NAME),
         (Of::Plain, LOWER | DIGIT | DOT),
         (Of::Numbers, DIGIT | DOT),
-        (Of::Hex, HEX),
         (Of::Marks, DOT | COLON),
     ];
 
     #[test]
     fn each_byte_has_the_bits_of_its_kinds() {
         for byte in 0..=255 {
-            let class = class_of(byte);
+            let row = row_of(&[byte; ROW]);
             for (of, kinds) in ALL {
-                assert_eq!(class >> of as u8 & 1 == 1, kind(byte) & kinds != 0, "{byte} {kinds}");
+                let expected = if kind(byte) & kinds != 0 { u64::MAX } else { 0 };
+                assert_eq!(row[of as usize], expected, "{byte} {kinds}");
             }
         }
     }
@@ -176,25 +220,30 @@ mod tests {
                     let end = at + line[at..].iter().take_while(|byte| is(byte)).count();
                     let start = at - line[..at].iter().rev().take_while(|byte| is(byte)).count();
                     assert_eq!((masks.start(of, at), masks.end(of, at)), (start, end), "{at} of {length}");
-                    let until = length.min(at + 40);
-                    let count = line[at..until].iter().filter(|byte| is(byte)).count();
-                    assert_eq!(masks.count(of, at, until) as usize, count);
+                    for until in [at, length.min(at + 40), length.min(at + 64), length] {
+                        let are: Vec<bool> = line[at..until].iter().map(is).collect();
+                        let bits = masks.of_span(of, at, until);
+                        let expected =
+                            are.iter().take(64).rev().fold(0, |bits, is| bits << 1 | u64::from(*is));
+                        assert_eq!(bits, expected, "{at} to {until} of {length}");
+                        assert_eq!(masks.are_all(of, at, until), !are.contains(&false));
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn long_runs_of_hexadecimal_digits_are_found_at_every_place() {
+    fn long_words_are_found_at_every_place() {
         for length in 28..40 {
             let mut short = Masks::default();
             short.fill(&b"deadbeefdeadbee ".repeat(9));
-            assert!(!short.may_have_long_hex());
+            assert!(!short.may_have_long_word());
             for start in 0..140 {
                 let line = [vec![b' '; start], vec![b'a'; length], vec![b' '; 200 - start]].concat();
                 let mut masks = Masks::default();
                 masks.fill(&line);
-                assert!(masks.may_have_long_hex() || length < 32, "{length} at {start}");
+                assert!(masks.may_have_long_word() || length < 32, "{length} at {start}");
             }
         }
     }

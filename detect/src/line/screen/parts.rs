@@ -25,11 +25,9 @@ impl Look<'_> {
 
     /// Most addresses are none: the host of a URL has a field of its own.
     #[inline]
-    pub(super) fn note_host_of_digits(&mut self, before: u8, span: Range<usize>, run: &[u8]) {
+    pub(super) fn note_host_of_digits(&mut self, before: u8, span: Range<usize>, dots: u32) {
         let has_path = || self.line.get(span.end..).is_some_and(|after| after.starts_with(b":/"));
-        if (matches!(before, b'"' | b'\t' | b'{' | b'=' | b']') || has_path())
-            && run.len() >= 7
-            && run.iter().filter(|byte| **byte == b'.').count() >= 3
+        if dots >= 3 && span.len() >= 7 && (matches!(before, b'"' | b'\t' | b'{' | b'=' | b']') || has_path())
         {
             self.note_host(span);
         }

@@ -11,8 +11,6 @@ use crate::line::words;
 const URLS_MAX: usize = 64;
 /// A longer run of letters before `://` is no scheme that anybody uses.
 const SCHEME_BYTES_MAX: usize = 16;
-/// What may end a URL before its line's format does, or the other way round.
-const SOFT_ENDS: &[u8] = b",;')]|";
 
 impl Look<'_> {
     /// The text around `://` or what stands for it.
@@ -71,8 +69,7 @@ impl Look<'_> {
         if !ends_plain && words::trim_sentence(text).is_some_and(|text| self.url(text, is_normal)) {
             return true;
         }
-        let soft = |byte: u8| SOFT_ENDS.contains(&byte);
-        let Some(end) = text.bytes().position(soft) else { return false };
+        let Some(end) = text.bytes().position(ends_softly) else { return false };
         text.get(..end).is_some_and(|text| self.url(text, is_normal))
     }
 
@@ -105,6 +102,12 @@ impl Look<'_> {
         let text = plain.split('\\').next().unwrap_or_default();
         self.url_with_ends(text.as_bytes(), false)
     }
+}
+
+/// What may end a URL before its line's format does, or the other way round.
+#[inline]
+fn ends_softly(byte: u8) -> bool {
+    matches!(byte, b',' | b';' | b'\'' | b')' | b']' | b'|')
 }
 
 /// Whether a URL whose scheme and `://` take `authority` bytes is what it is compared by: the host in lower case
