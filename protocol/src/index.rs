@@ -31,7 +31,7 @@ use crate::bundle::{Line, Serial, SetHash};
 use crate::observable::Observable;
 
 pub use builder::{Builder, Summary};
-pub use layers::{Judged, Layers, Match, Matches, Standing};
+pub use layers::{Asked, Judged, Layers, Match, Matches, Standing};
 pub use open::Index;
 pub use overlay::{Overlay, OverlayError};
 

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use protocol::Kind;
-use protocol::index::{Layers, Value};
+use protocol::index::{Asked, Layers, Value};
 
 use super::words;
 use crate::matcher::Matcher;
@@ -68,6 +68,8 @@ struct Room {
     normal: String,
     /// Where names stand that may be the host of a URL whose path stands elsewhere.
     hosts: Vec<Range<usize>>,
+    /// What is asked for together when the line was gone through.
+    asked: Asked,
 }
 
 impl Screen {
@@ -76,6 +78,7 @@ impl Screen {
         let Some(layers) = matcher.layers() else { return false };
         let looks = matcher.looks();
         self.room.hosts.clear();
+        self.room.asked.clear();
         self.masks.fill(line);
         let mut look = Look {
             line,
@@ -87,6 +90,7 @@ impl Screen {
             groups_done: 0,
             urls_seen: 0,
             audit_seen: false,
+            has_escapes: false,
         };
         look.marks()
             || (looks.names && look.has_escaped_dots())
@@ -118,6 +122,8 @@ struct Look<'a> {
     urls_seen: usize,
     /// Whether it was asked what an audit record holds.
     audit_seen: bool,
+    /// Whether a backslash stands in the line; found out where user agents are looked for.
+    has_escapes: bool,
 }
 
 impl Look<'_> {
@@ -131,7 +137,7 @@ impl Look<'_> {
                 return true;
             }
         }
-        !self.masks.is_ascii && self.foreign()
+        (!self.masks.is_ascii && self.foreign()) || self.layers.may_hold_any(&self.room.asked)
     }
 
     /// The dots of a row that begins here; each text is looked at once.
@@ -167,8 +173,8 @@ impl Look<'_> {
     }
 
     #[inline]
-    fn asks_address(&self, address: IpAddr) -> bool {
-        self.layers.may_hold(Value::Ip(address, None))
+    fn asks_address(&mut self, address: IpAddr) -> bool {
+        self.layers.ask_address(address, &mut self.room.asked)
     }
 
     /// A hash is a run of hexadecimal digits: one of 32 or more has one at every 32nd place, and goes on from there for

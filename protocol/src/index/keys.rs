@@ -116,7 +116,7 @@ impl Shape {
                     });
                 }
             }
-            Value::UserAgent(agent) => each((Class::Texts, hasher.bytes(Tag::UserAgent, agent.as_bytes()))),
+            Value::UserAgent(agent) => each(key_of_agent(hasher, agent.as_bytes())),
             Value::Ja4(ja4) => each((Class::Texts, hasher.bytes(Tag::Ja4, ja4.as_bytes()))),
             Value::Md5(digest) => each((Class::Digests, hasher.bytes(Tag::Md5, &digest))),
             Value::Ja3(digest) => each((Class::Digests, hasher.bytes(Tag::Ja3, &digest))),
@@ -193,7 +193,7 @@ pub fn key_of(hasher: &Hasher, look_for: &LookFor) -> Key {
             Observable::Domain(name) => by_name(name.as_str()),
             Observable::Url(url) => text(Class::Urls, Tag::Url, &url.match_key()),
             Observable::Email(email) => text(Class::Texts, Tag::Email, email.as_str()),
-            Observable::UserAgent(agent) => text(Class::Texts, Tag::UserAgent, agent.as_str()),
+            Observable::UserAgent(agent) => key_of_agent(hasher, agent.as_str().as_bytes()),
             Observable::Ja4(ja4) => text(Class::Texts, Tag::Ja4, ja4.as_str()),
             Observable::Md5(digest) => (Class::Digests, hasher.bytes(Tag::Md5, &digest.0)),
             Observable::Ja3(digest) => (Class::Digests, hasher.bytes(Tag::Ja3, &digest.0)),
@@ -201,6 +201,11 @@ pub fn key_of(hasher: &Hasher, look_for: &LookFor) -> Key {
             Observable::Sha256(digest) => (Class::Digests, hasher.bytes(Tag::Sha256, &digest.0)),
         },
     }
+}
+
+/// The key of a user agent.
+pub fn key_of_agent(hasher: &Hasher, agent: &[u8]) -> Key {
+    (Class::Texts, hasher.bytes(Tag::UserAgent, agent))
 }
 
 /// The key of a revocation.

@@ -5,9 +5,10 @@
 //! silences those that are no more specific than itself.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::keys::specificity;
+use super::keys::{Key, specificity};
 use super::record::Entry;
 use super::{Index, IndexError, Stored, Value};
 use crate::bundle::{Line, Revocation, Serial, SetHash};
@@ -72,6 +73,21 @@ struct Placed {
     specificity: u32,
     index: Arc<Index>,
     standing: Standing,
+}
+
+/// Values that are asked for together: the processor fetches what answers for one while it fetches for the others.
+#[derive(Default)]
+pub struct Asked {
+    base: Vec<Key>,
+    overlay: Vec<Key>,
+}
+
+impl Asked {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.base.clear();
+        self.overlay.clear();
+    }
 }
 
 impl Layers {
@@ -153,16 +169,31 @@ impl Layers {
         self.each().any(|index| index.may_hold_name(name))
     }
 
-    /// As [`Layers::may_hold_name`] for those who know where the dots are: bit N tells of byte N. A name of more than
-    /// 64 bytes is looked through.
+    /// Adds a name as [`Layers::may_hold_name`] takes one to those that are asked for together. Bit N of `dots` says
+    /// that byte N is a dot; a name of more than 64 bytes is looked through.
     #[inline]
-    pub fn may_hold_dotted(&self, name: &[u8], dots: u64) -> bool {
-        let asks = |index: &Index| index.may_hold_dotted(name, dots);
-        self.overlay.as_deref().is_some_and(asks) || asks(&self.base)
+    pub fn ask_name(&self, name: &[u8], dots: u64, asked: &mut Asked) {
+        self.base.keys_of_name(name, dots, &mut asked.base);
+        if let Some(overlay) = &self.overlay {
+            overlay.keys_of_name(name, dots, &mut asked.overlay);
+        }
     }
 
-    /// As [`Layers::may_hold`] of a user agent, but for parts of user agents.
-    pub fn may_hold_whole_agent(&self, agent: &str) -> bool {
+    /// Adds an address to those that are asked for together; gives at once whether a network may cover it.
+    #[inline]
+    pub fn ask_address(&self, address: IpAddr, asked: &mut Asked) -> bool {
+        let in_overlay = |overlay: &Arc<Index>| overlay.key_of_address(address, &mut asked.overlay);
+        self.overlay.as_ref().is_some_and(in_overlay) | self.base.key_of_address(address, &mut asked.base)
+    }
+
+    /// Whether an indicator may be on any of the values that were asked for.
+    pub fn may_hold_any(&self, asked: &Asked) -> bool {
+        self.base.any_passes(&asked.base)
+            || self.overlay.as_ref().is_some_and(|overlay| overlay.any_passes(&asked.overlay))
+    }
+
+    /// As [`Layers::may_hold`] of a trimmed user agent, but for parts of user agents.
+    pub fn may_hold_whole_agent(&self, agent: &[u8]) -> bool {
         self.each().any(|index| index.may_hold_whole_agent(agent))
     }
 

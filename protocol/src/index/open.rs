@@ -120,22 +120,31 @@ impl Index {
         may
     }
 
-    /// As [`Index::may_hold_name`]; bit N of `dots` tells of byte N.
+    /// Appends the keys of a name in lower case; bit N of `dots` tells of byte N when there are at most 64 bytes.
     #[inline]
-    pub(super) fn may_hold_dotted(&self, name: &[u8], dots: u64) -> bool {
+    pub(super) fn keys_of_name(&self, name: &[u8], dots: u64, into: &mut Vec<Key>) {
         if name.len() > 64 {
-            return self.may_hold_name(name);
+            self.shape.each_name(&self.hasher, name, &mut |key| into.push(key));
+        } else {
+            self.shape.each_dotted(&self.hasher, (name, dots), |key| into.push(key));
         }
-        let mut may = false;
-        self.shape.each_dotted(&self.hasher, (name, dots), |key| may |= self.passes(key));
-        may
+    }
+
+    /// Appends the key of an address; gives whether a network may cover it.
+    #[inline]
+    pub(super) fn key_of_address(&self, address: IpAddr, into: &mut Vec<Key>) -> bool {
+        self.shape.each_key(&self.hasher, Value::Ip(address, None), |key| into.push(key));
+        self.in_a_network(address)
+    }
+
+    /// Whether one of these keys passes its filter. Without branches, so that all are fetched at the same time.
+    pub(super) fn any_passes(&self, keys: &[Key]) -> bool {
+        keys.iter().fold(false, |may, key| may | self.passes(*key))
     }
 
     /// Whether a user agent may be in it as a whole.
-    pub(super) fn may_hold_whole_agent(&self, agent: &str) -> bool {
-        let mut may = false;
-        self.shape.each_key(&self.hasher, Value::UserAgent(agent), |key| may |= self.passes(key));
-        may
+    pub(super) fn may_hold_whole_agent(&self, agent: &[u8]) -> bool {
+        self.passes(keys::key_of_agent(&self.hasher, agent))
     }
 
     /// Whether a part of a user agent that is in it stands in a text.

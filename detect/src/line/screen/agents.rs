@@ -17,7 +17,8 @@ impl Look<'_> {
         if self.looks.agent_parts && self.layers.may_hold_agent_part(line) {
             return true;
         }
-        (self.looks.agents || memchr::memchr(b'\\', line).is_some())
+        self.has_escapes = memchr::memchr(b'\\', line).is_some();
+        (self.looks.agents || self.has_escapes)
             && (agents::find(line)
                 .into_iter()
                 .any(|span| line.get(span).is_some_and(|text| self.agent(text)))
@@ -28,16 +29,26 @@ impl Look<'_> {
 
     /// A text that may be a user agent.
     fn agent(&mut self, text: &[u8]) -> bool {
-        let as_text = |text| std::str::from_utf8(text).unwrap_or_default();
-        if self.looks.agents && self.layers.may_hold_whole_agent(as_text(text).trim()) {
+        if self.looks.agents && self.layers.may_hold_whole_agent(self.trimmed(text)) {
             return true;
         }
-        if memchr::memchr(b'\\', text).is_none() {
+        if !self.has_escapes || memchr::memchr(b'\\', text).is_none() {
             return false;
         }
         unescape(text, |_| false, &mut self.room.plain);
-        let agent = UserAgent::normal(as_text(&self.room.plain));
+        let agent = std::str::from_utf8(&self.room.plain).ok().and_then(UserAgent::normal);
         agent.is_some_and(|agent| self.layers.may_hold(Value::UserAgent(agent)))
+    }
+
+    /// As `str::trim` does it, which is slow in lines that are ASCII.
+    fn trimmed<'t>(&self, mut text: &'t [u8]) -> &'t [u8] {
+        if !self.masks.is_ascii {
+            return std::str::from_utf8(text).unwrap_or_default().trim().as_bytes();
+        }
+        while let [b'\t'..=b'\r' | b' ', rest @ ..] | [rest @ .., b'\t'..=b'\r' | b' '] = text {
+            text = rest;
+        }
+        text
     }
 
     fn texts_between_marks(&mut self) -> bool {

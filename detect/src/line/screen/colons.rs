@@ -69,7 +69,7 @@ impl Look<'_> {
         enough && !is_hardware && self.address_of_groups(run, start)
     }
 
-    fn address_of_groups(&self, run: &[u8], start: usize) -> bool {
+    fn address_of_groups(&mut self, run: &[u8], start: usize) -> bool {
         let Ok(mut text) = std::str::from_utf8(run) else { return true };
         let is_word = |byte: Option<u8>| byte.is_some_and(|byte| bytes::kind(byte) & (LETTER | DIGIT) != 0);
         // The first and last group belong to a word when the word goes on with other letters: `std::vec`.
@@ -85,7 +85,7 @@ impl Look<'_> {
         text = text.trim_matches('.');
         let text = if text.starts_with("::") { text } else { text.trim_start_matches(':') };
         let text = if text.ends_with("::") { text } else { text.trim_end_matches(':') };
-        let asks = |address: Ipv6Addr| self.asks_address(IpAddr::from(address).to_canonical());
+        let mut asks = |address: Ipv6Addr| self.asks_address(IpAddr::from(address).to_canonical());
         match text.parse() {
             // The last group may be a port.
             Ok(address) => {

@@ -57,7 +57,10 @@ impl Look<'_> {
             && run.first().is_some_and(|byte| *byte != b'.')
             && run.last().is_some_and(u8::is_ascii_lowercase);
         if is_plain {
-            return self.looks.names && self.layers.may_hold_dotted(run, dots);
+            if self.looks.names {
+                self.layers.ask_name(run, dots, &mut self.room.asked);
+            }
+            return false;
         }
         // What is no ASCII has its turn after the marks.
         kinds & FOREIGN == 0 && self.text(run, kinds)
@@ -143,7 +146,7 @@ impl Look<'_> {
 
     /// Digits and dots; most are one address.
     #[inline]
-    fn numbers(&self, span: Range<usize>, dots: u64) -> bool {
+    fn numbers(&mut self, span: Range<usize>, dots: u64) -> bool {
         let run = self.line.get(span.clone()).unwrap_or_default();
         if run.len() > ADDRESS_BYTES_MAX {
             return self.digits(run);
@@ -170,7 +173,7 @@ impl Look<'_> {
     }
 
     /// Digits and dots: every four numbers in a row that can be an address; between two dots may stand nothing.
-    fn digits(&self, run: &[u8]) -> bool {
+    fn digits(&mut self, run: &[u8]) -> bool {
         if !self.looks.addresses {
             return false;
         }
