@@ -14,6 +14,8 @@ mod full_disk;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod process;

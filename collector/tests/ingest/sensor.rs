@@ -215,7 +215,7 @@ impl Live {
         tokio::time::timeout(DEADLINE, running).await.unwrap()
     }
 
-    async fn send_what_waits(&mut self, sensor: &Sensor) -> bool {
+    pub async fn send_what_waits(&mut self, sensor: &Sensor) -> bool {
         self.session.handle_spooled(sensor.spooled());
         while let Some(wanted) = self.session.wanted() {
             let from = usize::try_from(wanted.from - 1).unwrap();
