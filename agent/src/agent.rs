@@ -14,13 +14,14 @@ use crate::config::Config;
 use crate::control::{self, StatusParts};
 use crate::identity::Identity;
 use crate::published::Published;
+use crate::severity;
 use crate::sources::capture::{self, CaptureParts};
 use crate::sources::joining::{self, LogSink, TrackingStatus};
 use crate::sources::journal::{self, JournalParts};
 use crate::sources::syslog::{self, SyslogParts};
 use crate::sources::tail::{self, TailParts};
 use crate::sources::{self, Board, MatcherInForce};
-use crate::spool;
+use crate::spool::{self, LocalDisk};
 use crate::stages::{Signals, Stages, Workers, lock};
 use crate::uplink::{self, UplinkStatus};
 
@@ -38,8 +39,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let store = BundleStore::start(StoreConfig::of(&config, identity.cosc_root.clone()))
         .context("the folder of bundles cannot be made")?;
     let (bundles, matcher) = (store.store.clone(), store.store.matcher());
-    let spool_folder = config.state_dir.join("spool");
-    let spool = spool::start(&spool_folder, &config.spool)?;
+    let spool_disk = LocalDisk::new(&config.state_dir.join("spool"));
+    let spool = spool::start_on(spool_disk, &config.spool, severity::severity_of(matcher.clone()))?;
     let tracking = Published::new(TrackingStatus::default());
     control::start(
         &config.control_socket,
@@ -79,7 +80,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         addresses,
         state_dir: config.state_dir.clone(),
         spool: spool.control,
-        spool_folder,
         board,
         bundles,
         status: uplink_status,

@@ -86,7 +86,7 @@ pub struct StatusReport {
 }
 
 /// Hits that wait on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpoolStatus {
     /// Records that are not acknowledged.
     pub records: u64,
@@ -94,10 +94,13 @@ pub struct SpoolStatus {
     pub bytes: u64,
     /// The configured limit.
     pub bytes_max: u64,
-    /// Whether it takes nothing now.
+    /// Whether lines wait because it has no room for them.
     pub full: bool,
-    /// Live hits dropped since the start because it was full.
+    /// Hits lost since the start because there was no room for all.
     pub hits_lost: u64,
+    /// What is wrong with its disk; empty for nothing.
+    #[serde(default)]
+    pub trouble: String,
 }
 
 /// Where the answers come from.
@@ -254,6 +257,7 @@ impl StatusParts {
                 bytes_max: self.spool_bytes_max,
                 full: self.spool.is_full(),
                 hits_lost: self.spool.lost(),
+                trouble: self.spool.trouble(),
             },
             sources: self.board.statuses(),
             logs: self.board.logs(),

@@ -15,6 +15,7 @@ pub mod offline;
 pub mod paint;
 pub mod published;
 pub mod replay;
+pub mod severity;
 pub mod sources;
 pub mod spool;
 pub mod stages;

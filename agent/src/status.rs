@@ -112,13 +112,15 @@ fn in_force(f: &mut fmt::Formatter<'_>, bundle: &InForce, now: Timestamp) -> fmt
 }
 
 fn spool(f: &mut fmt::Formatter<'_>, report: &StatusReport) -> fmt::Result {
-    let spool = report.spool;
+    let spool = &report.spool;
     write!(f, "Spool       {} hits wait, {} of {}", spool.records, Size(spool.bytes), Size(spool.bytes_max))?;
-    if spool.full {
+    if !spool.trouble.is_empty() {
+        write!(f, "; TROUBLE: {}", spool.trouble)?;
+    } else if spool.full {
         write!(f, "; FULL: free disk space or raise spool.bytes_max")?;
     }
     if spool.hits_lost > 0 {
-        write!(f, "; {} hits lost while it was full", spool.hits_lost)?;
+        write!(f, "; {} hits lost for want of room", spool.hits_lost)?;
     }
     writeln!(f)
 }
@@ -262,7 +264,14 @@ mod tests {
             bundle_trouble: String::new(),
             bundle_fresh_until: None,
             bundle_stale: false,
-            spool: SpoolStatus { records: 3, bytes: 1536, bytes_max: 1 << 30, full: false, hits_lost: 0 },
+            spool: SpoolStatus {
+                records: 3,
+                bytes: 1536,
+                bytes_max: 1 << 30,
+                full: false,
+                hits_lost: 0,
+                trouble: String::new(),
+            },
             sources: vec![SourceStatus {
                 name: "lan0".into(),
                 kind: "capture".into(),

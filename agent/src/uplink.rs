@@ -12,7 +12,6 @@ mod renewal;
 mod tls;
 mod trouble;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::Timestamp;
@@ -45,8 +44,6 @@ pub struct Parts {
     pub state_dir: PathBuf,
     /// What is to be sent.
     pub spool: SpoolControl,
-    /// Where it lies.
-    pub spool_folder: PathBuf,
     /// What the collector hears of the sources.
     pub board: Board,
     /// Takes bundles.

@@ -1,13 +1,12 @@
 //! The spool's thread while its quota is full: lines wait, live hits are counted, stopping ends.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use protocol::message::{LossReason, Record};
 use protocol::{Direction, Hit, HitId, Observable, Place, SeenIn, Serial, Timestamp};
 
 use super::*;
-use crate::spool::SpoolReader;
+use crate::spool::NotPut;
 
 fn hit(number: u64) -> Hit {
     let at = Timestamp::from_micros(0);
@@ -61,8 +60,8 @@ fn fill(spool: &SpoolHandles) -> u64 {
     taken
 }
 
-fn read(folder: &Path, safe: &Safe) -> Vec<Record> {
-    let mut reader = SpoolReader::new(folder);
+fn read(spool: &SpoolControl, safe: &Safe) -> Vec<Record> {
+    let mut reader = spool.reader();
     let mut records = Vec::new();
     while let Some(batch) = reader.read(safe, safe.stored() + 1 + records.len() as u64, 100).unwrap() {
         records.extend(batch.records);
@@ -70,35 +69,99 @@ fn read(folder: &Path, safe: &Safe) -> Vec<Record> {
     records
 }
 
+fn losses(records: &[Record]) -> Vec<(u64, LossReason)> {
+    let losses = records.iter().filter_map(|record| match record {
+        Record::Loss(loss) => Some((loss.count, loss.reason)),
+        _ => None,
+    });
+    losses.collect()
+}
+
+fn hits(records: &[Record]) -> impl Iterator<Item = &Hit> {
+    records.iter().filter_map(|record| match record {
+        Record::Hit(hit) => Some(&**hit),
+        _ => None,
+    })
+}
+
 #[test]
-fn a_full_spool_takes_hits_again_when_some_are_delivered() {
+fn hits_of_lines_wait_for_room_and_none_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let spool = start(folder.path(), &SpoolConfig { bytes_max: 9 << 20 }).unwrap();
     let taken = fill(&spool);
     assert!(!spool.sink.is_open());
-    for number in 0..7 {
-        spool.sink.offer(hit(1_000_000 + number));
-    }
-    assert_eq!(spool.control.lost(), 7);
     let safe = *spool.control.safe.borrow();
-    let first = read(folder.path(), &safe);
+    let first = read(&spool.control, &safe);
     spool.control.acknowledge(&safe, safe.newest());
     wait_for("an open spool", || spool.sink.is_open());
     let control = spool.control.clone();
     drop(spool.sink);
     spool.thread.join().unwrap().unwrap();
-    let second = read(folder.path(), &control.safe.borrow());
+    let again = start(folder.path(), &SpoolConfig { bytes_max: 9 << 20 }).unwrap();
+    let second = read(&again.control, &again.control.safe.borrow());
     let all: Vec<Record> = first.into_iter().chain(second).collect();
-    let hits = all.iter().filter(|record| matches!(record, Record::Hit(_))).count();
-    assert_eq!(hits as u64, taken, "a hit of a line was lost or doubled");
-    let losses: Vec<(u64, LossReason)> = all
-        .iter()
-        .filter_map(|record| match record {
-            Record::Loss(loss) => Some((loss.count, loss.reason)),
-            _ => None,
+    assert_eq!(hits(&all).count() as u64, taken, "a hit of a line was lost or doubled");
+    assert_eq!((losses(&all), control.lost()), (Vec::new(), 0));
+}
+
+/// A live hit whose severity is its number's.
+fn live(number: u64) -> Hit {
+    hit(number)
+}
+
+fn severity_of(hit: &Hit) -> Severity {
+    let Place::Line { line, .. } = hit.place else { return Severity::default() };
+    Severity::ALL[usize::try_from(line % 4).unwrap()]
+}
+
+#[test]
+fn a_full_spool_gives_up_the_oldest_hits_of_the_lowest_severity_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes_max = 2 << 20;
+    let disk = LocalDisk::new(folder.path());
+    let spool = start_on(disk, &SpoolConfig { bytes_max }, Box::new(severity_of)).unwrap();
+    let mut offered = 0;
+    // Half as much again as there is room for: what is low goes, and a part of what is medium.
+    while offered < 2200 {
+        let before = spool.control.safe.borrow().last;
+        for _ in 0..20 {
+            spool.sink.offer(live(offered));
+            offered += 1;
+        }
+        let due = offered;
+        wait_for("hits on disk", || {
+            let safe = *spool.control.safe.borrow();
+            safe.last > before || spool.control.lost() > 0 && due > 1000
+        });
+        let used: u64 = std::fs::read_dir(folder.path())
+            .unwrap()
+            .filter_map(|entry| {
+                Some(std::os::unix::fs::MetadataExt::blocks(&entry.ok()?.metadata().ok()?) * 512)
+            })
+            .sum();
+        assert!(used <= bytes_max, "{used} bytes on disk");
+    }
+    assert!(!spool.sink.is_open(), "lines should wait");
+    let control = spool.control.clone();
+    drop(spool.sink);
+    spool.thread.join().unwrap().unwrap();
+    let again = start(folder.path(), &SpoolConfig { bytes_max }).unwrap();
+    let all = read(&again.control, &again.control.safe.borrow());
+    let kept: Vec<u64> = hits(&all)
+        .map(|hit| match hit.place {
+            Place::Line { line, .. } => line,
+            Place::Flow { .. } => panic!("not a line"),
         })
         .collect();
-    assert_eq!(losses, [(7, LossReason::SpoolFull)]);
+    let lost: u64 = losses(&all).iter().map(|(count, _)| count).sum();
+    assert_eq!(kept.len() as u64 + lost, offered, "not every hit is there or told as lost");
+    assert_eq!(lost, control.lost());
+    assert!(kept.windows(2).all(|pair| pair[0] < pair[1]), "out of order");
+    let of = |place: u64| kept.iter().filter(|number| *number % 4 == place).count();
+    assert_eq!([of(2), of(3)], [550, 550], "a severe hit was given up");
+    assert!(of(0) < 100 && (100..500).contains(&of(1)), "low {}, medium {}", of(0), of(1));
+    let oldest = |place: u64| kept.iter().copied().find(|number| number % 4 == place);
+    assert!(oldest(1) > Some(100), "the oldest of a severity go first");
 }
 
 #[test]
@@ -108,7 +171,8 @@ fn a_full_spool_stops_when_asked() {
     fill(&spool);
     drop(spool.sink);
     spool.thread.join().unwrap().unwrap();
-    let (log, recovered) = SegmentLog::open(folder.path(), 1 << 20).unwrap();
+    let disk = LocalDisk::new(folder.path());
+    let (log, recovered) = SegmentLog::open(Arc::new(SpoolFolder::new(disk)), 1 << 20).unwrap();
     assert_eq!((recovered.damaged, log.last()), (0, recovered.records));
 }
 
@@ -122,5 +186,5 @@ fn a_mark_comes_back_when_what_was_put_before_it_is_safe() {
     assert!(spool.sink.mark(1).unwrap());
     assert_eq!(spool.marks.recv_timeout(Duration::from_secs(30)), Ok(1));
     let safe = *spool.control.safe.borrow();
-    assert_eq!(read(folder.path(), &safe).len(), 10);
+    assert_eq!(read(&spool.control, &safe).len(), 10);
 }

@@ -2,25 +2,33 @@
 //! crash, gives space back. It has no thread and sends nothing.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::position::{Durability, Position};
-use super::record::{self, HEADER_BYTES, Scanner};
+use protocol::Severity;
 
-/// A segment is closed at this size; space is given back a segment at a time.
-pub const SEGMENT_BYTES: u64 = 4 << 20;
+use super::disk::{DiskFile, Opening, is_no_space};
+use super::entry;
+use super::folder::{Durability, SpoolFolder, segment_name};
+use super::position::Position;
+use super::quota::{Ballast, Quota, blocks};
+use super::record::{self, HEADER_BYTES};
+use super::survey::Survey;
+
 /// When everything is acknowledged, a segment above this size is replaced by an empty one.
 const IDLE_SEGMENT_BYTES: u64 = 256 << 10;
+/// Records that the uplink may still send when the log is closed; what is left is sent after the next start.
+const HANDED_OUT_AFTER_CLOSE: u64 = 2500;
+/// The position, and the file that takes its place.
+const POSITION_BYTES: u64 = 8 << 10;
 
 /// Why a batch is not on disk. Nothing of it is.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// The configured limit is reached; acknowledgements make room.
     #[error(
-        "the spool holds its {bytes_max} bytes; hits wait until the collector takes some, or raise spool.bytes_max"
+        "the spool holds its {bytes_max} bytes; lines wait in their files until the collector takes some hits, or raise spool.bytes_max"
     )]
     Full {
         /// The limit.
@@ -34,8 +42,8 @@ pub enum AppendError {
         /// What the system said.
         error: io::Error,
     },
-    /// The disk failed: what was written may be gone, so the program has to begin anew.
-    #[error("cannot write to {}: {error}; check the disk", folder.display())]
+    /// The disk failed: what was written may be gone, so that the log has to be opened anew.
+    #[error("cannot write to {}: {error}; check the disk, hits wait until then", folder.display())]
     Disk {
         /// Where.
         folder: PathBuf,
@@ -59,22 +67,42 @@ pub struct Recovered {
     pub records: u64,
     /// Records that were damaged, as far as can be told.
     pub damaged: u64,
+    /// Of these, those of which no loss in the spool tells.
+    pub untold: u64,
 }
 
-#[derive(Debug)]
-struct Segment {
-    first: u64,
-    bytes: u64,
+/// Bytes of hits by severity, in the order of [`Severity::ALL`].
+pub(super) type Tally = [u64; Severity::ALL.len()];
+
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    pub first: u64,
+    pub bytes: u64,
+    /// Bytes on the disk.
+    pub allocated: u64,
+    /// What could be given up.
+    pub tally: Tally,
+}
+
+impl Segment {
+    pub fn count(&mut self, payload: &[u8]) {
+        let severity = entry::severity(payload);
+        let place = Severity::ALL.iter().position(|known| Some(*known) == severity);
+        if let Some(bytes) = place.and_then(|place| self.tally.get_mut(place)) {
+            *bytes += (payload.len() + HEADER_BYTES) as u64;
+        }
+    }
 }
 
 /// The log. Sequences here are those on disk, from 1, never used twice within an epoch.
 #[derive(Debug)]
 pub struct SegmentLog {
-    folder: PathBuf,
-    bytes_max: u64,
+    pub(super) folder: Arc<SpoolFolder>,
+    pub(super) quota: Quota,
+    pub(super) ballast: Ballast,
     /// Never empty; the last one is open for appending.
-    segments: VecDeque<Segment>,
-    active: File,
+    pub(super) segments: VecDeque<Segment>,
+    active: Box<dyn DiskFile>,
     /// The sequence of the next record.
     next: u64,
     position: Position,
@@ -86,47 +114,79 @@ impl SegmentLog {
     ///
     /// # Errors
     /// When the folder cannot be read or written.
-    pub fn open(folder: &Path, bytes_max: u64) -> Result<(Self, Recovered), OpenError> {
-        Self::open_folder(folder, bytes_max).map_err(|error| OpenError { folder: folder.into(), error })
+    pub fn open(folder: Arc<SpoolFolder>, bytes_max: u64) -> Result<(Self, Recovered), OpenError> {
+        Self::open_up_to(folder, bytes_max, u64::MAX)
     }
 
-    fn open_folder(folder: &Path, bytes_max: u64) -> io::Result<(Self, Recovered)> {
-        fs::create_dir_all(folder)?;
-        let read = Position::read(folder);
-        let firsts = segment_firsts(folder)?;
+    /// The same after an error of the disk: what was not safe then is cut off, because its writer still has it, and
+    /// the file that failed is not written to again.
+    ///
+    /// # Errors
+    /// As [`SegmentLog::open`].
+    pub fn open_again(folder: Arc<SpoolFolder>, bytes_max: u64, safe: u64) -> Result<Self, OpenError> {
+        let path = folder.disk().path().to_owned();
+        let (mut log, _) = Self::open_up_to(folder, bytes_max, safe)?;
+        if log.active_bytes() > 0 {
+            log.begin_segment().map_err(|error| OpenError { folder: path, error })?;
+        }
+        Ok(log)
+    }
+
+    fn open_up_to(
+        folder: Arc<SpoolFolder>,
+        bytes_max: u64,
+        safe: u64,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let path = folder.disk().path().to_owned();
+        Self::open_folder(folder, Quota::of(bytes_max), safe)
+            .map_err(|error| OpenError { folder: path, error })
+    }
+
+    fn open_folder(folder: Arc<SpoolFolder>, quota: Quota, safe: u64) -> io::Result<(Self, Recovered)> {
+        folder.disk().make()?;
+        folder.remove_unfinished()?;
+        let read = Position::read(&folder);
+        let firsts = folder.firsts()?;
         let oldest = firsts.first().copied().unwrap_or(1);
         let acknowledged = read.map_or(0, |read| read.acknowledged).max(oldest - 1);
-        let mut survey = Survey { acknowledged, ..Survey::default() };
+        let mut survey = Survey::new(acknowledged, safe);
+        if let Some(read) = read {
+            survey.lose(oldest - 1 - read.acknowledged.min(oldest - 1));
+        }
         let mut segments = VecDeque::new();
         for (index, first) in firsts.iter().copied().enumerate() {
-            let bytes = survey.segment(folder, first, firsts.get(index + 1).copied())?;
-            segments.push_back(Segment { first, bytes });
+            segments.push_back(survey.segment(&folder, first, firsts.get(index + 1).copied())?);
         }
+        survey.lost_before(read.and_then(|read| read.closed_at).unwrap_or(0));
         let next = (survey.last + 1).max(acknowledged + 1).max(firsts.last().copied().unwrap_or(1));
-        let sound = read.filter(|read| !survey.damaged_end && read.closed_at == Some(next));
+        let sound = read.filter(|read| !survey.is_changed && read.closed_at == Some(next));
         let position = match sound {
-            Some(read) => Position { acknowledged, closed_at: None, ..read },
+            Some(read) => Position { acknowledged, closed_at: None, handed_out: None, ..read },
             None => Position::renewed(acknowledged),
         };
+        // Of a new epoch the collector has nothing yet; of this one it may have what was handed out before.
+        let Survey { records, damaged, untold, .. } = survey;
+        let recovered = Recovered { records, damaged, untold };
+        let handed_out = sound.map_or(acknowledged, |read| read.handed_out.unwrap_or(next - 1));
+        folder.hand_out(handed_out.max(acknowledged));
         let newest = firsts.last().copied().unwrap_or(next);
-        let active = open_segment(folder, newest)?;
-        File::open(folder)?.sync_all()?;
-        if segments.is_empty() {
-            segments.push_back(Segment { first: newest, bytes: 0 });
-        }
-        let mut log = Self {
-            folder: folder.into(),
-            bytes_max,
-            segments,
-            active,
-            next,
-            position,
-            unwritten_position: true,
+        let mut ballast = Ballast::find(&folder, &quota);
+        let active = match folder.segment(newest, Opening::Write) {
+            Err(error) if is_no_space(&error) => {
+                ballast.give_up(&folder);
+                folder.segment(newest, Opening::Write)?
+            }
+            opened => opened?,
         };
+        folder.disk().sync()?;
+        if segments.is_empty() {
+            segments.push_back(Segment { first: newest, ..Segment::default() });
+        }
+        let mut log =
+            Self { folder, quota, ballast, segments, active, next, position, unwritten_position: true };
         // Unwritten, on a full disk, the next start begins another epoch, which only sends again.
         log.save_position(Durability::Synced);
-        let records = survey.records;
-        Ok((log, Recovered { records, damaged: survey.damaged }))
+        Ok((log, recovered))
     }
 
     /// Writes a batch; when this returns `Ok` every record of it is on disk. Gives the last sequence.
@@ -138,45 +198,52 @@ impl SegmentLog {
         for (sequence, payload) in (self.next..).zip(payloads) {
             record::encode(sequence, payload, &mut bytes);
         }
-        if self.bytes() + bytes.len() as u64 > self.bytes_max {
-            return Err(AppendError::Full { bytes_max: self.bytes_max });
+        if self.room() < bytes.len() as u64 {
+            return Err(AppendError::Full { bytes_max: self.quota.bytes_max });
         }
-        if self.active_bytes() >= SEGMENT_BYTES {
+        if self.active_bytes() >= self.quota.segment_bytes {
             self.begin_segment().map_err(|error| self.append_error(error))?;
         }
         let at = self.active_bytes();
-        let written = self.active.write_all_at(&bytes, at).and_then(|()| self.active.sync_data());
-        if let Err(error) = written {
+        if let Err(error) = self.active.write_at(&bytes, at) {
             let error = self.append_error(error);
             // Half a batch must not lie where the next one is expected.
             if matches!(error, AppendError::NoSpace { .. })
                 && let Err(error) = self.active.set_len(at)
             {
-                return Err(AppendError::Disk { folder: self.folder.clone(), error });
+                return Err(self.disk_error(error));
             }
             return Err(error);
         }
+        // Whatever the reason, even no space: what the system did not write it may have forgotten.
+        self.active.sync().map_err(|error| self.disk_error(error))?;
+        let allocated = self.active.allocated().map_err(|error| self.disk_error(error))?;
         if let Some(active) = self.segments.back_mut() {
             active.bytes += bytes.len() as u64;
+            active.allocated = allocated;
+            payloads.iter().for_each(|payload| active.count(payload));
         }
         self.next += payloads.len() as u64;
         Ok(self.last())
     }
 
-    fn append_error(&self, error: io::Error) -> AppendError {
-        let folder = self.folder.clone();
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                AppendError::NoSpace { folder, error }
-            }
-            _ => AppendError::Disk { folder, error },
+    pub(super) fn append_error(&self, error: io::Error) -> AppendError {
+        if is_no_space(&error) {
+            AppendError::NoSpace { folder: self.folder.disk().path().to_owned(), error }
+        } else {
+            self.disk_error(error)
         }
     }
 
+    fn disk_error(&self, error: io::Error) -> AppendError {
+        AppendError::Disk { folder: self.folder.disk().path().to_owned(), error }
+    }
+
     fn begin_segment(&mut self) -> io::Result<()> {
-        self.active = open_segment(&self.folder, self.next)?;
-        File::open(&self.folder)?.sync_all()?;
-        self.segments.push_back(Segment { first: self.next, bytes: 0 });
+        let active = self.folder.segment(self.next, Opening::Write)?;
+        self.folder.disk().sync()?;
+        self.active = active;
+        self.segments.push_back(Segment { first: self.next, ..Segment::default() });
         Ok(())
     }
 
@@ -186,34 +253,47 @@ impl SegmentLog {
     /// When a file cannot be removed.
     pub fn acknowledge(&mut self, up_to: u64) -> io::Result<()> {
         let up_to = up_to.min(self.last());
-        if up_to <= self.position.acknowledged {
-            return Ok(());
-        }
-        self.position.acknowledged = up_to;
-        self.unwritten_position = true;
-        if up_to == self.last() && self.active_bytes() > IDLE_SEGMENT_BYTES {
-            // A full disk: the segment stays until there is room for its successor.
-            let _ = self.begin_segment();
+        if up_to > self.position.acknowledged {
+            self.position.acknowledged = up_to;
+            self.unwritten_position = true;
+            self.folder.hand_out(up_to);
+            if up_to == self.last() && self.active_bytes() > IDLE_SEGMENT_BYTES.min(self.quota.segment_bytes)
+            {
+                // A full disk: the segment stays until there is room for its successor.
+                let _ = self.begin_segment();
+            }
         }
         while let Some(second) = self.segments.get(1)
-            && second.first <= up_to + 1
+            && second.first <= self.position.acknowledged + 1
         {
-            let Some(oldest) = self.segments.pop_front() else { break };
-            fs::remove_file(segment_path(&self.folder, oldest.first))?;
+            // What is missing below is acknowledged: after a crash that must not look like damage.
+            self.save_position(Durability::Synced);
+            let Some(oldest) = self.segments.front() else { break };
+            self.folder.disk().remove(&segment_name(oldest.first))?;
+            self.segments.pop_front();
         }
         Ok(())
     }
 
     /// Writes down what is acknowledged, when that changed. Losing it only sends again.
     pub fn save_position(&mut self, durability: Durability) {
-        if self.unwritten_position && self.position.write(&self.folder, durability).is_ok() {
-            self.unwritten_position = false;
+        if !self.unwritten_position {
+            return;
         }
+        let written = match self.position.write(&self.folder, durability) {
+            Err(error) if is_no_space(&error) && self.ballast.give_up(&self.folder) => {
+                self.position.write(&self.folder, durability)
+            }
+            written => written,
+        };
+        self.unwritten_position = written.is_err();
     }
 
     /// Writes down that nothing was lost when the agent stopped.
     pub fn close(mut self) {
         self.position.closed_at = Some(self.next);
+        // The uplink goes on for a few seconds.
+        self.position.handed_out = Some(self.folder.close(HANDED_OUT_AFTER_CLOSE).min(self.last()));
         self.unwritten_position = true;
         self.save_position(Durability::Synced);
     }
@@ -227,6 +307,24 @@ impl SegmentLog {
         renewed.write(&self.folder, Durability::Synced)?;
         self.position = renewed;
         Ok(())
+    }
+
+    /// Gives up the ballast when other files have taken the disk's room, and takes it again when there is enough.
+    pub fn keep_ballast(&mut self) {
+        let free = self.folder.disk().free_bytes().unwrap_or(0);
+        let others = self.used().saturating_sub(self.ballast.allocated());
+        self.ballast.keep(&self.folder, &self.quota, (free, others));
+    }
+
+    /// Gives the ballast's room back to the file system, which has none left.
+    pub fn give_up_ballast(&mut self) {
+        self.ballast.give_up(&self.folder);
+    }
+
+    /// Whether the file system has room for more than the ballast: what that gave up is for what is small.
+    pub fn has_space(&self) -> bool {
+        let free = self.folder.disk().free_bytes().unwrap_or(u64::MAX);
+        self.ballast.allocated() > 0 || free >= 2 * self.quota.ballast_bytes
     }
 
     /// The epoch and what is acknowledged.
@@ -244,109 +342,24 @@ impl SegmentLog {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// Bytes that everything in the folder takes on the disk: never more than the limit.
+    pub fn used(&self) -> u64 {
+        let segments: u64 =
+            self.segments.iter().map(|segment| segment.allocated.max(blocks(segment.bytes))).sum();
+        segments + self.ballast.allocated() + POSITION_BYTES
+    }
+
+    /// Bytes that can be appended before the limit is reached.
+    pub fn room(&self) -> u64 {
+        self.quota.append_max().saturating_sub(self.used())
+    }
+
+    /// Limits within the limit.
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
     fn active_bytes(&self) -> u64 {
         self.segments.back().map_or(0, |segment| segment.bytes)
     }
-}
-
-/// What a scan of all segments finds.
-#[derive(Default)]
-struct Survey {
-    acknowledged: u64,
-    last: u64,
-    records: u64,
-    damaged: u64,
-    damaged_end: bool,
-}
-
-impl Survey {
-    /// Checks a segment and gives its length. The newest, which no `successor` follows, is cut after its
-    /// last whole record; the others are rewritten without the damage.
-    fn segment(&mut self, folder: &Path, first: u64, successor: Option<u64>) -> io::Result<u64> {
-        let path = segment_path(folder, first);
-        let mut scanner = Scanner::new(File::open(&path)?, 0);
-        let (mut end, mut skipped) = (0, 0);
-        self.last = self.last.max(first - 1);
-        while let Some(found) = scanner.read_next()? {
-            if scanner.skipped() > skipped {
-                self.lost_before(found.sequence);
-            }
-            (end, skipped) = (found.end, scanner.skipped());
-            self.last = self.last.max(found.sequence);
-            self.records += u64::from(found.sequence > self.acknowledged);
-        }
-        let bytes = fs::metadata(&path)?.len();
-        match successor {
-            Some(successor) if bytes > end => self.lost_before(successor),
-            None if bytes > end => {
-                self.newest_end(&path, end)?;
-                return Ok(end);
-            }
-            _ if skipped == 0 => return Ok(bytes),
-            _ => {}
-        }
-        rewrite(folder, first)?;
-        Ok(fs::metadata(&path)?.len())
-    }
-
-    fn lost_before(&mut self, sequence: u64) {
-        let from = self.last.max(self.acknowledged);
-        self.damaged += sequence.saturating_sub(from + 1);
-    }
-
-    fn newest_end(&mut self, path: &Path, end: u64) -> io::Result<()> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let mut tail = vec![0; HEADER_BYTES + record::PAYLOAD_BYTES_MAX];
-        let read = file.read_at(&mut tail, end)?;
-        tail.truncate(read);
-        // Blocks that were never written read as zeros after a power cut.
-        let unfinished = record::is_unfinished(&tail, self.last + 1) || tail.iter().all(|byte| *byte == 0);
-        if !unfinished {
-            let mut scanner = Scanner::new(tail.as_slice(), end);
-            while scanner.read_next()?.is_some() {}
-            self.damaged += scanner.markers_skipped().max(1);
-        }
-        self.damaged_end = true;
-        file.set_len(end)?;
-        file.sync_all()
-    }
-}
-
-/// Copies the whole records of a damaged segment, so that the damage is reported once.
-fn rewrite(folder: &Path, first: u64) -> io::Result<()> {
-    let path = segment_path(folder, first);
-    let mut scanner = Scanner::new(File::open(&path)?, 0);
-    let mut bytes = Vec::new();
-    while let Some(found) = scanner.read_next()? {
-        record::encode(found.sequence, &found.payload, &mut bytes);
-    }
-    let unfinished = path.with_extension("new");
-    let file = File::create(&unfinished)?;
-    let copied = file.write_all_at(&bytes, 0).and_then(|()| file.sync_all());
-    match copied {
-        Ok(()) => fs::rename(&unfinished, &path),
-        // No room for a copy: the damaged segment is still readable.
-        Err(_) => fs::remove_file(&unfinished),
-    }
-}
-
-/// First sequences of the segments of a folder, in order.
-pub fn segment_firsts(folder: &Path) -> io::Result<Vec<u64>> {
-    let mut firsts = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let first = name.to_str().and_then(|name| name.strip_suffix(".seg")?.parse::<u64>().ok());
-        firsts.extend(first.filter(|first| *first > 0));
-    }
-    firsts.sort_unstable();
-    Ok(firsts)
-}
-
-/// Where a segment lies.
-pub fn segment_path(folder: &Path, first: u64) -> PathBuf {
-    folder.join(format!("{first:020}.seg"))
-}
-
-fn open_segment(folder: &Path, first: u64) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(segment_path(folder, first))
 }

@@ -1,14 +1,16 @@
 //! Reads records back for the uplink, up to what is safe, without holding more than a batch.
 
-use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use protocol::message::Record;
 
+use super::disk::{LocalDisk, Opening, ReadFrom};
+use super::entry::{self, Entry};
+use super::folder::SpoolFolder;
 use super::keeper::Safe;
-use super::log::{segment_firsts, segment_path};
-use super::record::Scanner;
+use super::record::{Found, Scanner};
 
 /// A batch stays well below a frame's limit of 1 MiB.
 const BATCH_BYTES_MAX: usize = 512 << 10;
@@ -33,14 +35,19 @@ struct Cursor {
 /// Reads the spool's folder; remembers where it stopped.
 #[derive(Debug)]
 pub struct SpoolReader {
-    folder: PathBuf,
+    folder: Arc<SpoolFolder>,
     cursor: Option<Cursor>,
 }
 
 impl SpoolReader {
-    /// A reader of the spool in `folder`.
+    /// A reader of a folder that is written elsewhere, if at all: nothing that it reads counts as handed out.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.into(), cursor: None }
+        Self::beside(Arc::new(SpoolFolder::new(LocalDisk::new(folder))))
+    }
+
+    /// A reader beside the writer of a spool.
+    pub fn beside(folder: Arc<SpoolFolder>) -> Self {
+        Self { folder, cursor: None }
     }
 
     /// Records from `from`, as the collector counts, or the first after it that can be read; none when
@@ -49,12 +56,16 @@ impl SpoolReader {
     /// # Errors
     /// When the folder or a segment cannot be read.
     pub fn read(&mut self, safe: &Safe, from: u64, records_max: usize) -> io::Result<Option<Batch>> {
-        let from = from + safe.base;
-        if from > safe.last {
+        let from = from.saturating_add(safe.base);
+        let folder = Arc::clone(&self.folder);
+        // What is read is handed out: meanwhile no segment is replaced.
+        let mut handed_out = folder.handed_out();
+        let last = safe.last.min(handed_out.limit);
+        if from > last {
             return Ok(None);
         }
-        let firsts = segment_firsts(&self.folder)?;
-        let mut gathered = Gathered { from, last: safe.last, records_max, ..Gathered::default() };
+        let firsts = self.folder.firsts()?;
+        let mut gathered = Gathered { from, last, records_max, ..Gathered::default() };
         let mut cursor = self.cursor.filter(|cursor| cursor.sequence == from);
         let start = cursor.map_or(from, |cursor| cursor.segment);
         let skip = firsts.partition_point(|first| *first <= start).saturating_sub(1);
@@ -68,26 +79,29 @@ impl SpoolReader {
                 break;
             }
         }
+        handed_out.newest = handed_out.newest.max(gathered.next().saturating_sub(1));
         let Some(first) = gathered.first else { return Ok(None) };
         Ok(Some(Batch { first: first - safe.base, records: gathered.records }))
     }
 
-    /// Reads on in a segment; gives the offset after the last record that was taken.
+    /// Reads on in a segment; gives the offset after the last record that was taken in full.
     fn read_segment(&self, segment: u64, offset: u64, gathered: &mut Gathered) -> io::Result<Option<u64>> {
-        let mut file = match File::open(segment_path(&self.folder, segment)) {
+        let file = match self.folder.segment(segment, Opening::Read) {
             // Deleted meanwhile, so acknowledged.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        file.seek(SeekFrom::Start(offset))?;
-        let mut scanner = Scanner::new(file, offset);
-        let mut taken = None;
+        let mut scanner = Scanner::new(ReadFrom::new(&*file, offset), offset);
+        let (mut next, mut taken) = (offset, None);
         while !gathered.done
             && let Some(found) = scanner.read_next()?
         {
-            if gathered.take(found.sequence, &found.payload) {
-                taken = Some(found.end);
+            match gathered.take(&found) {
+                Taken::Whole => taken = Some(found.end),
+                Taken::Part => taken = Some(next),
+                Taken::Not => {}
             }
+            next = found.end;
         }
         Ok(taken)
     }
@@ -104,29 +118,47 @@ struct Gathered {
     done: bool,
 }
 
+/// What a batch took of a record on disk.
+enum Taken {
+    Whole,
+    /// Of a stretch that was given up; the next batch reads it again.
+    Part,
+    Not,
+}
+
 impl Gathered {
     fn next(&self) -> u64 {
         self.first.unwrap_or(self.from) + self.records.len() as u64
     }
 
     /// Takes a record if it is the next of the batch; a batch ends before a gap.
-    fn take(&mut self, sequence: u64, payload: &[u8]) -> bool {
-        if sequence < self.from {
-            return false;
+    fn take(&mut self, found: &Found) -> Taken {
+        let end = found.sequence.saturating_add(entry::span(&found.payload));
+        if end <= self.from {
+            return Taken::Not;
         }
+        let sequence = found.sequence.max(self.from);
         let gap = self.first.is_some() && sequence != self.next();
-        let full = self.records.len() >= self.records_max || self.bytes + payload.len() > BATCH_BYTES_MAX;
+        let full =
+            self.records.len() >= self.records_max || self.bytes + found.payload.len() > BATCH_BYTES_MAX;
         if sequence > self.last || gap || (full && self.first.is_some()) {
             self.done = true;
-            return false;
+            return Taken::Not;
         }
         self.first.get_or_insert(sequence);
-        self.bytes += payload.len();
-        // A record of a newer agent, before this one was put back: passed on as such.
-        self.records.push(protocol::frame::decode(payload).unwrap_or(Record::Unknown));
-        if sequence == self.last {
-            self.done = true;
+        match entry::decode(&found.payload) {
+            Entry::Record(record) => {
+                self.bytes += found.payload.len();
+                self.records.push(record);
+            }
+            // The collector acknowledges what it does not know and passes it over.
+            Entry::GivenUp(_) => {
+                let room = self.records_max.saturating_sub(self.records.len()).max(1) as u64;
+                let count = (end - sequence).min(room).min(self.last + 1 - sequence);
+                self.records.extend((0..count).map(|_| Record::Unknown));
+            }
         }
-        true
+        self.done = self.next() > self.last;
+        if self.next() < end { Taken::Part } else { Taken::Whole }
     }
 }

@@ -97,7 +97,7 @@ pub async fn run(parts: &Parts, renewal: &mut Renewal, connection: Connection) -
         connection: connection.clone(),
         send,
         session: AgentSession::new(safe.epoch, safe.stored(), safe.newest()),
-        reader: SpoolReader::new(&parts.spool_folder),
+        reader: parts.spool.reader(),
         safe,
         welcomed_at: None,
         offered,

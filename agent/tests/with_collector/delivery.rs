@@ -73,7 +73,6 @@ impl Sender {
             addresses: identity.enrolment.addresses.clone(),
             state_dir: state_dir.into(),
             spool: spool.control.clone(),
-            spool_folder: folder,
             board,
             bundles: bundles.store.clone(),
             status: status.clone(),

@@ -1,0 +1,19 @@
+//! The spool on a disk that loses power, fills up and fails; and both ends of the session over a network that breaks at
+//! any byte. Everything runs in memory and repeats itself by its seed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests may"
+)]
+
+mod crash_points;
+mod damage;
+mod faulty_disk;
+mod made;
+mod power_cuts;
+mod seed;
+mod troubles;
+mod world;
