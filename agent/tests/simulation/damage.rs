@@ -4,7 +4,7 @@ use crate::faulty_disk::FaultyDisk;
 use crate::seed::{Seed, times};
 use crate::world::{Known, World};
 
-const BYTES_MAX: u64 = 256 << 10;
+const BYTES_MAX: u64 = 96 << 10;
 
 /// A spool in use: segments, hits given up, some delivered; stopped as asked, or not.
 struct Used {
@@ -17,7 +17,7 @@ fn used(closed: bool) -> Used {
     let mut seed = Seed::new(5);
     let disk = FaultyDisk::default();
     let mut world = World::open(disk.clone(), BYTES_MAX, Known::default()).unwrap();
-    for _ in 0..40 {
+    for _ in 0..20 {
         world.append(10).unwrap();
     }
     world.deliver(&mut seed).unwrap();

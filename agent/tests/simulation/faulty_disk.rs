@@ -2,7 +2,7 @@
 //! order; so may names that were made, changed or taken away without a sync of the folder. It also fills up, fails and
 //! turns read-only when told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -152,6 +152,24 @@ impl Platter {
         Ok(())
     }
 
+    /// The disk of the next life: without faults, and without what nobody can reach any more.
+    fn again(mut self) -> FaultyDisk {
+        self.faults = Faults::default();
+        self.operations = 0;
+        let may_return = self.unsynced_names.iter().filter_map(|naming| match naming {
+            Naming::Made { inode, .. } => Some(*inode),
+            _ => None,
+        });
+        let named = self.names.values().chain(self.synced_names.values()).copied().chain(may_return);
+        let named: BTreeSet<usize> = named.collect();
+        for (index, inode) in self.inodes.iter_mut().enumerate() {
+            if !named.contains(&index) {
+                *inode = Inode::default();
+            }
+        }
+        FaultyDisk(Arc::new(Mutex::new(self)))
+    }
+
     fn used(&self) -> u64 {
         self.names.values().map(|inode| self.inodes[*inode].used()).sum()
     }
@@ -215,17 +233,12 @@ impl FaultyDisk {
             }
         }
         platter.names = platter.synced_names.clone();
-        platter.faults = Faults::default();
-        platter.operations = 0;
-        Self(Arc::new(Mutex::new(platter)))
+        platter.again()
     }
 
     /// The disk after the program was killed: everything that was written is there.
     pub fn after_kill(&self) -> Self {
-        let mut platter = self.platter().clone();
-        platter.faults = Faults::default();
-        platter.operations = 0;
-        Self(Arc::new(Mutex::new(platter)))
+        self.platter().clone().again()
     }
 
     /// Names of all files.

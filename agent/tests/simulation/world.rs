@@ -54,6 +54,7 @@ pub struct World {
     pub bytes_max: u64,
     pub known: Known,
     pub log: SegmentLog,
+    folder: Arc<SpoolFolder>,
     reader: SpoolReader,
 }
 
@@ -63,11 +64,17 @@ impl World {
         let opened = SegmentLog::open(Arc::clone(&folder), bytes_max);
         let (mut log, recovered) = opened.map_err(|_| Stopped)?;
         log.keep_ballast();
-        let mut world = Self { disk, bytes_max, known, log, reader: SpoolReader::beside(folder) };
+        let mut world =
+            Self { disk, bytes_max, known, log, reader: SpoolReader::beside(Arc::clone(&folder)), folder };
         if let Some(damaged) = &mut world.known.damaged {
             *damaged += recovered.untold;
         }
         Ok(world)
+    }
+
+    /// A reader beside the log.
+    pub fn reader(&self) -> SpoolReader {
+        SpoolReader::beside(Arc::clone(&self.folder))
     }
 
     /// Something that a spool lives through.
