@@ -94,7 +94,7 @@ impl Link {
                     self.works.push_back(Work::Records { first, records });
                 }
                 CollectorEvent::Gap { from, to } => self.works.push_back(Work::Gap { from, to }),
-                CollectorEvent::Status { .. } | CollectorEvent::Bundle { .. } => {}
+                _ => {}
             }
         }
     }

@@ -153,7 +153,7 @@ impl History {
                     self.world().log.acknowledge(up_to).unwrap();
                 }
                 AgentEvent::Stalled | AgentEvent::RetryAfter { .. } => return self.disconnect(),
-                AgentEvent::BundleAvailable { .. } => {}
+                _ => {}
             }
         }
         let Some(current) = self.current else { return };
