@@ -12,6 +12,7 @@ mod renewal;
 mod tls;
 mod trouble;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::Timestamp;
