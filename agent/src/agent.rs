@@ -2,6 +2,7 @@
 //! collector. If a stage ends by itself the process ends; stopping begins at the front.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 
 use anyhow::Context as _;
@@ -12,6 +13,7 @@ use tracing::info;
 use crate::bundles::store::{BundleStore, StoreConfig};
 use crate::config::Config;
 use crate::control::{self, StatusParts};
+use crate::enrol;
 use crate::identity::Identity;
 use crate::published::Published;
 use crate::severity;
@@ -31,6 +33,8 @@ use crate::uplink::{self, UplinkStatus};
 /// When a stage cannot start or ends by itself.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let signals = Signals::block()?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    enrol::at_first_start(&config, credentials.as_deref())?;
     let identity = Identity::read(&config.state_dir)?;
     let _lock = lock(&config.state_dir)?;
 

@@ -47,7 +47,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  vedetta-agent check-config --config /etc/vedetta/agent.toml")]
     CheckConfig(ConfigArgument),
     /// Turn an enrolment code into this sensor's identity.
-    #[command(after_help = "Example:\n  runuser -u vedetta-agent -- vedetta-agent enrol CODE")]
+    #[command(
+        after_help = "A service that is not enrolled yet enrols itself at its start with the credential enrolment-code:\n  install -D -m 600 FILE /etc/credstore/vedetta-agent.enrolment-code && systemctl start vedetta-agent\n\nExamples:\n  runuser -u vedetta-agent -- vedetta-agent enrol CODE\n  vedetta-agent enrol --code-file - <code"
+    )]
     Enrol(EnrolArguments),
     /// Ask the running agent how it does.
     #[command(after_help = "Example:\n  vedetta-agent status --json | jq .sources")]
@@ -85,8 +87,11 @@ pub struct ConfigArgument {
 #[derive(Debug, Args)]
 pub struct EnrolArguments {
     /// The code that the collector's operator gave, `-` to read it from standard input.
-    #[arg(value_name = "CODE")]
-    pub code: String,
+    #[arg(value_name = "CODE", required_unless_present = "code_file")]
+    pub code: Option<String>,
+    /// File that holds the code, `-` for standard input; unlike an argument nobody else on this machine sees it.
+    #[arg(long, value_name = "FILE", conflicts_with = "code")]
+    pub code_file: Option<PathBuf>,
     /// Replace the identity that this sensor has.
     #[arg(long)]
     pub replace: bool,
@@ -131,7 +136,11 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Enrol(arguments) => {
-            enrol::run(&Config::read(&arguments.config.path)?, &arguments.code, arguments.replace)?;
+            let code = match &arguments.code_file {
+                Some(file) => enrol::code_in(file)?,
+                None => enrol::code_as_typed(arguments.code.as_deref().unwrap_or_default())?,
+            };
+            enrol::run(&Config::read(&arguments.config.path)?, &code, arguments.replace)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(arguments) => {

@@ -69,6 +69,12 @@ pub enum ConfigError {
         /// The file that enrolment writes.
         missing: PathBuf,
     },
+    /// The service was handed a code that enrols nobody.
+    #[error("the enrolment code of the service's credential is refused: {reason}")]
+    CodeRefused {
+        /// The collector's words.
+        reason: String,
+    },
 }
 
 /// The file as written.

@@ -1,16 +1,18 @@
-//! `enrol CODE`: makes a key that never leaves this machine and turns the code into an identity.
+//! `enrol CODE`: makes a key that never leaves this machine and turns the code into an identity. The service does the
+//! same at its first start when it was handed a code.
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use protocol::Identity;
-use protocol::enrolment::{EnrolReply, EnrolRequest, EnrolmentCode, fingerprint};
+use protocol::enrolment::{EnrolRefusal, EnrolReply, EnrolRequest, EnrolmentCode, NotACode, fingerprint};
 use protocol::identity::AgentId;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::identity::{self, Draft, Enrolment};
 use crate::uplink::certificate::{Certificate, issuer_with};
 use crate::uplink::enrolment::ask;
@@ -18,12 +20,15 @@ use crate::uplink::enrolment::ask;
 /// The longest code that is read from standard input.
 const CODE_BYTES_MAX: u64 = 16 << 10;
 
+/// The credential that systemd hands the service (systemd.exec(5), LoadCredential).
+const CREDENTIAL: &str = "enrolment-code";
+
 /// Enrols this sensor and prints what to do next.
 ///
 /// # Errors
 /// Says what to do about it; an identity that was there stays.
 pub fn run(config: &Config, code: &str, replace: bool) -> anyhow::Result<()> {
-    let code: EnrolmentCode = read_code(code)?.parse()?;
+    let code: EnrolmentCode = code.parse()?;
     let present = identity::folder(&config.state_dir);
     ensure!(
         replace || !present.exists(),
@@ -45,7 +50,7 @@ pub fn run(config: &Config, code: &str, replace: bool) -> anyhow::Result<()> {
     let reply = ask(&code, &request)?;
     let EnrolReply::Enrolled { agent, comune, chain_pem, addresses, cosc_root } = reply else {
         match reply {
-            EnrolReply::Refused { reason } => bail!("{reason}"),
+            EnrolReply::Refused { reason } => return Err(reason.into()),
             _ => bail!("the collector answered what this program does not know; update vedetta-agent"),
         }
     };
@@ -56,13 +61,46 @@ pub fn run(config: &Config, code: &str, replace: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_code(code: &str) -> anyhow::Result<String> {
-    if code != "-" {
-        return Ok(code.to_owned());
-    }
+/// A code from the command line; `-` stands for standard input.
+///
+/// # Errors
+/// When standard input cannot be read.
+pub fn code_as_typed(code: &str) -> anyhow::Result<String> {
+    if code == "-" { code_in(Path::new("-")) } else { Ok(code.to_owned()) }
+}
+
+/// The code in a file; `-` stands for standard input.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn code_in(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
-    io::stdin().take(CODE_BYTES_MAX).read_to_string(&mut text).context("standard input")?;
+    let read = if file == Path::new("-") {
+        io::stdin().take(CODE_BYTES_MAX).read_to_string(&mut text)
+    } else {
+        fs::File::open(file).and_then(|file| file.take(CODE_BYTES_MAX).read_to_string(&mut text))
+    };
+    read.with_context(|| format!("the enrolment code in {} cannot be read", file.display()))?;
     Ok(text)
+}
+
+/// Enrols a sensor that is not enrolled yet with the code that systemd hands its service, if it does. A code that is
+/// refused is a matter of configuration: trying again makes it no better.
+///
+/// # Errors
+/// Says what to do about it.
+pub fn at_first_start(config: &Config, credentials: Option<&Path>) -> anyhow::Result<()> {
+    let Some(file) = credentials.map(|folder| folder.join(CREDENTIAL)).filter(|file| file.exists()) else {
+        return Ok(());
+    };
+    if identity::folder(&config.state_dir).exists() {
+        return Ok(());
+    }
+    tracing::info!("not enrolled yet: enrolling with the code of the service's credential");
+    run(config, &code_in(&file)?, false).map_err(|error| {
+        let is_final = error.chain().any(|cause| cause.is::<EnrolRefusal>() || cause.is::<NotACode>());
+        if is_final { ConfigError::CodeRefused { reason: error.to_string() }.into() } else { error }
+    })
 }
 
 /// The collector is the one that the code names; what it gives must still be what the code promises.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::peer::{AGENT, Authority, Peer, Store, state_dir};
 use protocol::enrolment::EnrolmentCode;
-use vedetta_agent::config::Config;
+use vedetta_agent::config::{Config, ConfigError};
 use vedetta_agent::enrol;
 use vedetta_agent::identity::Identity;
 
@@ -79,4 +79,35 @@ fn a_collector_that_is_not_there_leaves_the_code_unused() {
     let code = peer.code(&authority);
     peer.stop();
     check_refused(&state, &code, "The code was not used");
+}
+
+#[test]
+fn a_service_enrols_itself_once_with_the_code_it_is_handed() {
+    let (folder, state, authority, peer) = world();
+    let credentials = folder.path();
+    let start = || enrol::at_first_start(&config(&state), Some(credentials));
+    enrol::at_first_start(&config(&state), None).unwrap();
+    start().unwrap();
+    assert!(Identity::read(&state).is_err(), "enrolled without a code");
+
+    // A code that the collector refuses is final, one that it could not be asked about is not.
+    let code = folder.path().join("enrolment-code");
+    let unknown = EnrolmentCode { secret: [0; 16], ..peer.code(&authority) };
+    for text in [unknown.to_string(), "VEDETTA1-cut".into()] {
+        std::fs::write(&code, text).unwrap();
+        let error = start().unwrap_err();
+        assert!(error.is::<ConfigError>(), "{error:#}");
+        assert!(error.to_string().contains("code"), "{error:#}");
+    }
+    let nobody = EnrolmentCode { addresses: vec!["127.0.0.1:9".into()], ..peer.code(&authority) };
+    std::fs::write(&code, nobody.to_string()).unwrap();
+    assert!(!start().unwrap_err().is::<ConfigError>());
+
+    std::fs::write(&code, format!("  {}\n", peer.code(&authority))).unwrap();
+    start().unwrap();
+    let first = Identity::read(&state).unwrap().credentials_pem;
+    start().unwrap();
+    assert_eq!(Identity::read(&state).unwrap().credentials_pem, first, "enrolled twice");
+    assert_eq!(enrol::code_in(&code).unwrap().trim(), peer.code(&authority).to_string());
+    assert!(enrol::code_in(&folder.path().join("nothing")).unwrap_err().to_string().contains("nothing"));
 }
