@@ -22,6 +22,7 @@ mod fetch;
 mod frames;
 mod peer;
 mod push;
+mod rates;
 mod refusal;
 mod reset;
 mod revocation;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::{ALPN_ENROL, ALPN_PUSH, ALPN_SESSION, Identity};
 use quinn::{Connection, Endpoint, Incoming};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::peer::{Peer, peer_of, protocol_of};
+use super::rates::Rate;
 use super::refusal::Refusal;
 use super::session::SensorPeer;
 use super::shared::Shared;
@@ -25,6 +26,12 @@ const STRANGERS_MAX: usize = 512;
 const STRANGERS_PER_ADDRESS_MAX: usize = 32;
 /// From so many on, a stranger first has to prove that its address is its own (Retry, RFC 9000 §8.1.2).
 const STRANGERS_UNVALIDATED_MAX: usize = 64;
+/// Handshakes of one address: so many at once, then one each time. Addresses that are not proven to be the sender's
+/// cannot use up what the proven ones have: beyond their few they have to prove it.
+const UNPROVEN_BURST: u32 = 16;
+const UNPROVEN_EVERY: Duration = Duration::from_secs(1);
+const PROVEN_BURST: u32 = 64;
+const PROVEN_EVERY: Duration = Duration::from_millis(250);
 /// A handshake takes a few round trips.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections get so long to hear that the collector stops.
@@ -33,7 +40,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves the endpoint until the collector stops.
 pub(super) async fn serve(endpoint: Endpoint, shared: Arc<Shared>) {
     let (known, mut becoming_known) = mpsc::unbounded_channel();
-    let mut door = Door { strangers: HashMap::new(), strangers_sum: 0, open: JoinSet::new(), known };
+    let mut door = Door {
+        strangers: HashMap::new(),
+        strangers_sum: 0,
+        unproven: Rate::new(UNPROVEN_BURST, UNPROVEN_EVERY),
+        proven: Rate::new(PROVEN_BURST, PROVEN_EVERY),
+        open: JoinSet::new(),
+        known,
+    };
     let mut stopping = shared.stopping.clone();
     loop {
         tokio::select! {
@@ -58,6 +72,8 @@ pub(super) async fn serve(endpoint: Endpoint, shared: Arc<Shared>) {
 struct Door {
     strangers: HashMap<IpAddr, usize>,
     strangers_sum: usize,
+    unproven: Rate<IpAddr>,
+    proven: Rate<IpAddr>,
     open: JoinSet<()>,
     known: mpsc::UnboundedSender<IpAddr>,
 }
@@ -87,12 +103,16 @@ impl Door {
             incoming.refuse();
             return;
         }
-        if self.strangers_sum >= STRANGERS_UNVALIDATED_MAX
-            && !incoming.remote_address_validated()
-            && incoming.may_retry()
-        {
-            // It comes back with a token, or not at all.
-            let _sent = incoming.retry();
+        let now = Instant::now();
+        if !incoming.remote_address_validated() && incoming.may_retry() {
+            if self.strangers_sum >= STRANGERS_UNVALIDATED_MAX || !self.unproven.take(source, now) {
+                // It comes back with a token, or not at all.
+                let _sent = incoming.retry();
+                return;
+            }
+        } else if !self.proven.take(source, now) {
+            shared.parts.refusals.say(address, "stranger", "too many handshakes in a short time");
+            incoming.refuse();
             return;
         }
         self.strangers_sum += 1;
@@ -171,7 +191,8 @@ async fn serve_sensor(connection: &Connection, shared: &Arc<Shared>, stranger: S
         return Err((who.clone(), Refusal::WrongRole { wanted: "a sensor", identity: who }));
     };
     let comune_name = check_standing(shared, &peer).await?;
-    let _seat = shared.seats.take(&peer.identity).map_err(|refusal| (who.clone(), refusal))?;
+    let _seat =
+        shared.seats.take(&peer.identity, Instant::now()).map_err(|refusal| (who.clone(), refusal))?;
     drop(stranger);
     let place = shared.twins.place(agent, connection.stable_id());
     let sensor = SensorPeer { comune, comune_name, agent, certificate: peer.serial.clone(), place };
@@ -192,7 +213,8 @@ async fn serve_desk(connection: &Connection, shared: &Arc<Shared>, stranger: Str
         return Err((who.clone(), Refusal::WrongRole { wanted: "a desk", identity: who }));
     }
     check_standing(shared, &peer).await?;
-    let _seat = shared.seats.take(&peer.identity).map_err(|refusal| (who.clone(), refusal))?;
+    let _seat =
+        shared.seats.take(&peer.identity, Instant::now()).map_err(|refusal| (who.clone(), refusal))?;
     drop(stranger);
     let served = tokio::select! {
         biased;

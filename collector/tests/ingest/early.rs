@@ -137,28 +137,53 @@ pub async fn hello_as_it_should_be(collector: &Collector) -> u64 {
     answer_to(collector, |_| {}).await
 }
 
+/// Whether the first answer to a hello from this address is a Retry (RFC 9000 §17.2.5).
+pub async fn is_asked_to_prove(collector: &Collector, local: &str) -> bool {
+    let (_, first) = Hello::send(collector, local, |_| {}).await.answer().await;
+    first.first().is_some_and(|byte| byte & 0x30 == 0x30)
+}
+
 async fn answer_to(collector: &Collector, change: impl FnOnce(&mut [u8])) -> u64 {
-    let config = Arc::new(tls(collector, None, &Arc::new(Tickets::default())));
-    let name = ServerName::try_from(COLLECTOR_SERVER_NAME).unwrap();
-    // Transport parameters (RFC 9000 §18): nothing but the identifier that this end has, an empty one.
-    let mut session = ClientConnection::new(config, Version::V1, name, vec![0x0f, 0]).unwrap();
-    let mut hello = Vec::new();
-    session.write_hs(&mut hello);
-    change(&mut hello);
-    let theirs: [u8; 8] = rand::random();
-    let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
-    let keys = Keys::initial(Version::V1, suite, suite.quic.unwrap(), &theirs, Side::Client);
-    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    for packet in initial_packets(&keys, &theirs, &hello) {
-        socket.send_to(&packet, collector.ingest).await.unwrap();
-    }
+    let mut hello = Hello::send(collector, "127.0.0.1:0", change).await;
     loop {
-        let mut answer = vec![0; 2048];
-        let bytes = tokio::time::timeout(DEADLINE, socket.recv(&mut answer)).await.unwrap().unwrap();
-        answer.truncate(bytes);
-        if let Some(code) = close_code_in(&keys, answer) {
+        let (again, answer) = hello.answer().await;
+        if let Some(code) = close_code_in(&again.keys, answer) {
             return code;
         }
+        hello = again;
+    }
+}
+
+/// A hello that was sent, by hand.
+struct Hello {
+    keys: Keys,
+    socket: tokio::net::UdpSocket,
+}
+
+impl Hello {
+    async fn send(collector: &Collector, local: &str, change: impl FnOnce(&mut [u8])) -> Self {
+        let config = Arc::new(tls(collector, None, &Arc::new(Tickets::default())));
+        let name = ServerName::try_from(COLLECTOR_SERVER_NAME).unwrap();
+        // Transport parameters (RFC 9000 §18): nothing but the identifier that this end has, an empty one.
+        let mut session = ClientConnection::new(config, Version::V1, name, vec![0x0f, 0]).unwrap();
+        let mut hello = Vec::new();
+        session.write_hs(&mut hello);
+        change(&mut hello);
+        let theirs: [u8; 8] = rand::random();
+        let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
+        let keys = Keys::initial(Version::V1, suite, suite.quic.unwrap(), &theirs, Side::Client);
+        let socket = tokio::net::UdpSocket::bind(local).await.unwrap();
+        for packet in initial_packets(&keys, &theirs, &hello) {
+            socket.send_to(&packet, collector.ingest).await.unwrap();
+        }
+        Self { keys, socket }
+    }
+
+    async fn answer(self) -> (Self, Vec<u8>) {
+        let mut answer = vec![0; 2048];
+        let bytes = tokio::time::timeout(DEADLINE, self.socket.recv(&mut answer)).await.unwrap().unwrap();
+        answer.truncate(bytes);
+        (self, answer)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::message::AgentMessage;
+use protocol::message::{AgentMessage, DeskMessage, PushReply};
 use protocol::{ALPN_PUSH, ALPN_SESSION};
 use quinn::ConnectionError;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
 
 use crate::process::Collector;
-use crate::sensor::{Credentials, Sensor, connect, hit, new_request, refused, write};
+use crate::sensor::{Credentials, Sensor, connect, hit, new_request, read, refused, write};
 
 /// A certificate that names the sensor, signed by its own key.
 fn strangers(uri: &str) -> Credentials {
@@ -98,6 +98,41 @@ async fn revocation_ends_a_live_connection_and_every_later_one() {
 
     other.find(hit(1));
     assert!(others.run_until(&mut other, |sensor, _| sensor.acknowledged == 1).await);
+}
+
+#[tokio::test]
+async fn revocation_ends_every_kind_of_connection_within_a_second() {
+    let collector = Collector::start().await;
+    let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    let desk = admitted_desk(&collector);
+    // A desk before its offer and one in the middle of it, a sensor before its greeting, one that is welcomed, and one
+    // that does not read the file that it fetches.
+    let idle = connect(&collector, ALPN_PUSH, Some(&desk)).await.unwrap();
+    let offering = connect(&collector, ALPN_PUSH, Some(&desk)).await.unwrap();
+    let (mut send, mut recv) = offering.open_bi().await.unwrap();
+    write(&mut send, &DeskMessage::Offer { files: collector.cosc.files() }).await;
+    let _want: PushReply = read(&mut recv).await;
+    let silent = sensor.connect(&collector).await;
+    let mut welcomed = sensor.connect(&collector).await;
+    assert!(welcomed.run_until(&mut sensor, |_, live| live.welcomed).await);
+    let mut fetching = sensor.connect(&collector).await;
+    assert!(fetching.run_until(&mut sensor, |_, live| live.welcomed).await);
+    let (mut asked, _unread) = fetching.connection.open_bi().await.unwrap();
+    asked.write_all(&[0, 0]).await.unwrap();
+
+    let kinds = [
+        ("cosc-esempio", vec![idle, offering]),
+        (&sensor.agent, vec![silent.connection, welcomed.connection, fetching.connection]),
+    ];
+    for (who, connections) in kinds {
+        collector.ok(&["revoke", who, "--reason", "stolen"]);
+        let revoked_at = Instant::now();
+        for (number, connection) in connections.iter().enumerate() {
+            let closed = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await.unwrap();
+            assert!(closed.to_string().contains("revoked: stolen"), "{who} {number}: {closed}");
+        }
+        assert!(revoked_at.elapsed() < Duration::from_millis(1500), "{who}: {:?}", revoked_at.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -152,6 +152,20 @@ impl Sensor {
         }
     }
 
+    /// Another machine with the same identity.
+    pub fn same_as(other: &Self) -> Self {
+        Self {
+            credentials: other.credentials.clone(),
+            agent: other.agent.clone(),
+            epoch: other.epoch,
+            spool: Vec::new(),
+            acknowledged: 0,
+            bundles_seen: Vec::new(),
+            retry_after: None,
+            renewal: None,
+        }
+    }
+
     pub fn find(&mut self, hit: Hit) {
         self.spool.push(Record::Hit(Box::new(hit)));
     }

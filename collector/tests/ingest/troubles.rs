@@ -128,3 +128,56 @@ async fn strangers_from_one_address_have_few_places() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test]
+async fn who_does_not_prove_its_address_has_few_handshakes_and_who_does_has_more() {
+    let mut collector = Collector::start().await;
+    let mut asked = 0;
+    for _ in 0..24 {
+        asked += usize::from(crate::early::is_asked_to_prove(&collector, "127.0.5.1:0").await);
+    }
+    assert!((4..=8).contains(&asked), "{asked} of 24 were asked, 16 at once pass and one more each second");
+    // Who answers is let in still, and only so often.
+    let end = tokio::time::Instant::now() + crate::process::DEADLINE;
+    let mut open = 0;
+    loop {
+        assert!(tokio::time::Instant::now() < end, "{open} handshakes and no end");
+        match connect_from("127.0.5.1:0", &collector, protocol::ALPN_ENROL, None).await {
+            Ok(connection) => connection.close(0_u32.into(), b""),
+            Err(error) => break assert!(error.to_string().contains("refused"), "{error}"),
+        }
+        open += 1;
+    }
+    assert!(open >= 32, "{open}");
+    collector.wait_for_line("too many handshakes in a short time").await;
+    // Another address is not touched.
+    connect_from("127.0.5.2:0", &collector, protocol::ALPN_ENROL, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_connects_all_the_time_waits_and_another_does_not() {
+    let mut collector = Collector::start().await;
+    let sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    let mut other = Sensor::enrol(&collector, "Valle Scura").await;
+    let end = tokio::time::Instant::now() + crate::process::DEADLINE;
+    for number in 0.. {
+        assert!(tokio::time::Instant::now() < end, "{number} connections and no end");
+        // Each from an address of its own, so that only the certificate is the same.
+        let local = format!("127.0.6.{}:0", 1 + number % 200);
+        let connection = connect_from(&local, &collector, protocol::ALPN_SESSION, Some(&sensor.credentials))
+            .await
+            .unwrap();
+        let mut live = sensor.over(connection).await;
+        let mut again = Sensor::same_as(&sensor);
+        if !live.run_until(&mut again, |_, live| live.welcomed).await {
+            let closed = live.connection.closed().await.to_string();
+            assert!(closed.contains("in a short time"), "{closed}");
+            assert!(number >= 16, "{number}");
+            break;
+        }
+        live.connection.close(0_u32.into(), b"");
+    }
+    collector.wait_for_line("too many connections with this certificate in a short time").await;
+    other.find(crate::sensor::hit(1));
+    assert!(other.deliver(&collector).await);
+}
