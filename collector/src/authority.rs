@@ -17,6 +17,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::folders::{StateFolder, make_private_folder, write_private_file};
 
+mod given;
+
+pub use given::{GivenAuthority, UnfitAuthority};
+
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 const AUTHORITY_DAYS: i64 = 3650;
 const SERVER_DAYS: i64 = 365;
@@ -48,7 +52,7 @@ pub struct Issued {
     pub serial: String,
     /// When it ends.
     pub not_after: Timestamp,
-    /// The certificate, then the authority's (PEM).
+    /// The certificate, then the authority's and those above it (PEM).
     pub chain_pem: String,
 }
 
@@ -124,6 +128,16 @@ impl Authority {
             certificate_der: certificate.der().to_vec(),
             issuer: Issuer::new(params, key),
         })
+    }
+
+    /// Takes an authority over that somebody else's root stands above, and writes its files.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn adopt(state: &StateFolder, given: &GivenAuthority) -> Result<Self, AuthorityError> {
+        write(&state.authority_key(), given.key_pem.as_bytes())?;
+        write(&state.authority_certificate(), given.chain_pem.as_bytes())?;
+        Self::open(state)
     }
 
     /// Reads the authority's files.

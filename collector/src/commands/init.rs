@@ -12,7 +12,7 @@ use protocol::text::Hex;
 
 use super::print_json;
 use crate::accounts::{self, OperatorName};
-use crate::authority::Authority;
+use crate::authority::{Authority, GivenAuthority};
 use crate::bundles::{offered, online::OnlineKey, root::CoscRoot};
 use crate::cli::Failure;
 use crate::clock;
@@ -35,6 +35,12 @@ pub struct Init {
     /// The COSC's 1.root.json, to trust at once; `trust-root` does it later.
     #[arg(long, value_name = "FILE")]
     cosc_root: Option<PathBuf>,
+    /// An authority of your own under an existing root, with those above it behind it (PEM); without it one is made.
+    #[arg(long, value_name = "FILE", requires = "authority_key")]
+    authority_chain: Option<PathBuf>,
+    /// Its key (PEM, without a password).
+    #[arg(long, value_name = "FILE", requires = "authority_chain")]
+    authority_key: Option<PathBuf>,
     /// Print the result as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -59,6 +65,7 @@ struct Plan {
     password: String,
     generated: bool,
     root: Option<CoscRoot>,
+    authority: Option<GivenAuthority>,
 }
 
 impl Init {
@@ -104,7 +111,11 @@ impl Init {
         // Too short is said here, before anything is made.
         accounts::check_password(&password)?;
         let root = self.cosc_root.as_deref().map(super::desks::read_root).transpose()?;
-        Ok(Plan { state, hosts, operator, password, generated, root })
+        let authority = match (&self.authority_chain, &self.authority_key) {
+            (Some(chain), Some(key)) => Some(GivenAuthority::read(chain, key, clock::now())?),
+            _ => None,
+        };
+        Ok(Plan { state, hosts, operator, password, generated, root, authority })
     }
 
     fn report(
@@ -152,7 +163,10 @@ async fn make(plan: &Plan) -> anyhow::Result<Authority> {
         format!("{} cannot be made; run as root or as the service's user", folder.display())
     })?;
     let now = clock::now();
-    let authority = Authority::create(&plan.state, now)?;
+    let authority = match &plan.authority {
+        Some(given) => Authority::adopt(&plan.state, given)?,
+        None => Authority::create(&plan.state, now)?,
+    };
     authority.renew_server(&plan.state, &plan.hosts, now)?;
     let hosts: String = plan.hosts.iter().map(|host| format!("{host}\n")).collect();
     write_private_file(&plan.state.hosts(), hosts.as_bytes())?;

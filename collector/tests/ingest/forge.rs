@@ -43,6 +43,13 @@ impl<'a> Forge<'a> {
         Self::with(collector, Issuer::new(params, key), authority_pem)
     }
 
+    /// With another authority's key.
+    pub fn by(collector: &'a Collector, authority: &rcgen::CertifiedIssuer<'_, KeyPair>) -> Self {
+        let key = KeyPair::from_pem(&authority.key().serialize_pem()).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&authority.pem(), key).unwrap();
+        Self::with(collector, issuer, authority.pem())
+    }
+
     fn with(collector: &'a Collector, issuer: Issuer<'static, KeyPair>, authority_pem: String) -> Self {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -2,6 +2,8 @@
 //! is left in its store.
 
 #[cfg(test)]
+mod authorities;
+#[cfg(test)]
 mod bundles;
 #[cfg(test)]
 mod early;

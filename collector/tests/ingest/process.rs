@@ -49,6 +49,21 @@ impl Collector {
 
     /// Made, not running.
     pub async fn made() -> Self {
+        let collector = Self::unmade().await;
+        collector.init(&[]);
+        collector
+    }
+
+    /// Makes it, with further arguments.
+    pub fn init(&self, arguments: &[&str]) {
+        let root = self.cosc.root_file();
+        let root = root.to_str().unwrap();
+        self.ok(&[&["init", "--host", "localhost", "--operator", "rossi", "--cosc-root", root], arguments]
+            .concat());
+    }
+
+    /// A folder and a configuration.
+    pub async fn unmade() -> Self {
         let folder = TempDir::new().unwrap();
         let cosc = SignedRepository::new();
         cosc.sign(1, &[(1, &["evil.example", "203.0.113.66"])]).await;
@@ -60,11 +75,7 @@ impl Collector {
             folder.path().join("state")
         );
         std::fs::write(folder.path().join("collector.toml"), text).unwrap();
-        let collector = Self { folder, ingest, cosc, running: None };
-        let root = collector.cosc.root_file();
-        let root = root.to_str().unwrap();
-        collector.ok(&["init", "--host", "localhost", "--operator", "rossi", "--cosc-root", root]);
-        collector
+        Self { folder, ingest, cosc, running: None }
     }
 
     pub fn state(&self, below: &str) -> PathBuf {

@@ -31,7 +31,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads `desk.key` and `chain.pem`: the desk's certificate first, the collector's authority last.
+    /// Reads `desk.key` and `chain.pem`: the desk's certificate, then the collector's authority. A root that stands above
+    /// that one is not trusted for it: it has other children.
     ///
     /// # Errors
     /// Says which file is missing or wrong, and where it comes from.
@@ -43,7 +44,7 @@ impl Identity {
         let certificates = CertificateDer::pem_file_iter(&chain)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| anyhow!("{}: {error}; {how}", chain.display()))?;
-        let [leaf, .., authority] = certificates.as_slice() else {
+        let [leaf, authority, ..] = certificates.as_slice() else {
             bail!(
                 "{} must hold this desk's certificate and the collector's authority; {how}",
                 chain.display()
