@@ -70,7 +70,8 @@ impl Server {
                     send.write_all(&encode(&found).unwrap()).await.unwrap();
                     let from = usize::try_from(request.offset).unwrap().min(file.len());
                     let ends = ends_after.lock().unwrap().take();
-                    let to = ends.map_or(file.len(), |ends| file.len().min(from + ends as usize));
+                    let to =
+                        ends.map_or(file.len(), |ends| file.len().min(from + usize::try_from(ends).unwrap()));
                     // A sensor that is gone is no error here.
                     let _ = send.write_all(&file[from..to]).await;
                     let _ = send.finish();
@@ -137,7 +138,8 @@ async fn an_interrupted_bundle_goes_on_where_it_stopped() {
         if cut < cuts && cut % 2 == 0 {
             *server.ends_after.lock().unwrap() = Some(some);
         }
-        let break_off = if cut < cuts && cut % 2 == 1 { (before + some) as usize } else { usize::MAX };
+        let break_off =
+            if cut < cuts && cut % 2 == 1 { usize::try_from(before + some).unwrap() } else { usize::MAX };
         let (transport, _endpoint) = server.transport(folder.path()).await;
         let result = read(&transport, NAME, break_off).await;
         // Not a byte that came is asked for again, and none is passed over.

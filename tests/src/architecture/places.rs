@@ -16,8 +16,10 @@ const PLACES: &[(&str, &[&str])] = &[
             "agent/src/enrol",
             "agent/src/uplink",
             "collector/src/authority",
+            "collector/src/bundles/online",
             "cosc/src/request",
             "cosc/src/keys",
+            "cosc/src/root",
         ],
     ),
     ("rusqlite", &["collector/src/store"]),
@@ -35,6 +37,7 @@ const TLS: &[&str] = &[
     "collector/src/ingest",
     "collector/src/authority",
     "collector/src/console",
+    "cosc/src/keys",
     "cosc/src/push",
 ];
 
