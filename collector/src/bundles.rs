@@ -2,6 +2,7 @@
 
 pub mod offered;
 pub mod online;
+pub mod rollout;
 pub mod root;
 pub mod staging;
 pub mod verify;

@@ -51,6 +51,14 @@ pub enum Command {
         after_help = "Examples:\n  vedetta-collector invite --istat 999001 --comune \"Borgo Chiaro\"\n  vedetta-collector invite --replaces 07070707"
     )]
     Invite(commands::sensors::Invite),
+    /// Show how far each town is with bundles, and decide about one that some towns have first.
+    #[command(
+        after_help = "Example:\n  vedetta-collector bundles\n  vedetta-collector bundles stop 12 --reason \"matches our own mail server\""
+    )]
+    Bundles(commands::bundles::Bundles),
+    /// Write the repository as it is offered to a folder, for a town without a line.
+    #[command(after_help = "Example:\n  vedetta-collector export /mnt/vedetta")]
+    Export(commands::bundles::Export),
     /// List the sensors.
     #[command(after_help = "Example:\n  vedetta-collector agents --json")]
     Agents(commands::sensors::Agents),
@@ -118,6 +126,8 @@ impl Cli {
             Command::TrustRoot(command) => command.run(&config).await?,
             Command::OnlineKey(command) => command.run(&config)?,
             Command::Invite(command) => command.run(&config).await?,
+            Command::Bundles(command) => command.run(&config).await?,
+            Command::Export(command) => command.run(&config).await?,
             Command::Agents(command) => command.run(&config).await?,
             Command::Revoke(command) => command.run(&config).await?,
             Command::AdmitDesk(command) => command.run(&config).await?,

@@ -1,5 +1,6 @@
 //! The commands of the command line but `run`: each works on the same store as the service, beside it.
 
+pub mod bundles;
 pub mod desks;
 pub mod hits;
 pub mod init;

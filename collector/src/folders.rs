@@ -60,6 +60,11 @@ impl StateFolder {
         self.0.join("repository")
     }
 
+    /// The repository of a bundle that some towns have first: a link as [`StateFolder::repository`].
+    pub fn canary(&self) -> PathBuf {
+        self.0.join("canary")
+    }
+
     /// The key that says that the offered bundles are still the newest.
     pub fn online_key(&self) -> PathBuf {
         self.0.join("online/key.pem")

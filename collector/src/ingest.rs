@@ -26,6 +26,7 @@ mod rates;
 mod refusal;
 mod reset;
 mod revocation;
+mod rollout;
 mod seats;
 mod server_certificate;
 mod session;
@@ -102,7 +103,7 @@ pub struct Running {
     pub renewed: watch::Receiver<()>,
     door: JoinHandle<()>,
     writer: JoinHandle<()>,
-    watchers: [JoinHandle<()>; 3],
+    watchers: [JoinHandle<()>; 4],
 }
 
 impl Running {
@@ -167,6 +168,8 @@ pub async fn start(setup: Setup, stopping: watch::Receiver<bool>) -> Result<Runn
     let shared = Arc::new(shared);
     let upkeep = tokio::spawn(upkeep::keep_fresh(Arc::clone(&shared)));
     let certificate = tokio::spawn(certificate.keep_good());
+    let rollouts = tokio::spawn(rollout::watch(Arc::clone(&shared)));
     let door = tokio::spawn(door::serve(endpoint, shared));
-    Ok(Running { listen, renewed: renewals, door, writer, watchers: [revocations, upkeep, certificate] })
+    let watchers = [revocations, upkeep, certificate, rollouts];
+    Ok(Running { listen, renewed: renewals, door, writer, watchers })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::bundle::Revocation;
+use protocol::message::Rollout;
 use protocol::{Severity, Timestamp, Tlp};
 
 use crate::deltas::Delta;
@@ -107,7 +108,9 @@ enum Command {
     /// Push a signed repository to a collector, and watch the towns apply it
     #[command(
         after_help = "Example:\n  vedetta-cosc push --collector collector.example:4740 --identity identity \\\n    \
-        --repository repository --follow --seconds 60"
+        --repository repository --follow --seconds 60\n  \
+        vedetta-cosc push --collector collector.example:4740 --identity identity --repository repository \\\n    \
+        --canary 10% --canary-minutes 10 --follow"
     )]
     Push(PushArguments),
 }
@@ -198,6 +201,15 @@ struct PushArguments {
     /// Folder of the signed repository
     #[arg(long, value_name = "DIR")]
     repository: PathBuf,
+    /// To so many percent of the towns first, such as 10%, and to all others when nothing speaks against it there
+    #[arg(long, value_name = "SHARE", value_parser = percent)]
+    canary: Option<u8>,
+    /// How long the first towns are watched
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    canary_minutes: u32,
+    /// To all towns at once, also where another bundle is still with its first towns: an emergency, such as a revocation
+    #[arg(long, conflicts_with = "canary")]
+    urgent: bool,
     /// Stay and show what becomes of it in each town, until Ctrl-C
     #[arg(long)]
     follow: bool,
@@ -265,13 +277,17 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         }
         Command::Request { name, out } => println!("{}", request::make(&name, &out)?),
         Command::Push(arguments) => {
-            let PushArguments { collector, identity, repository, follow, seconds, json } = arguments;
+            let PushArguments { collector, identity, repository, follow, seconds, json, .. } = &arguments;
             let follow = match (follow, seconds) {
                 (false, _) => push::Follow::No,
                 (true, None) => push::Follow::UntilStopped,
-                (true, Some(seconds)) => push::Follow::For(Duration::from_secs(seconds)),
+                (true, Some(seconds)) => push::Follow::For(Duration::from_secs(*seconds)),
             };
-            return push::run(&collector, &identity, &repository, follow, push::Print::choose(json));
+            let rollout = arguments
+                .canary
+                .map(|share_percent| Rollout { share_percent, minutes: arguments.canary_minutes });
+            let what = push::What { repository, rollout };
+            return push::run(collector, identity, what, follow, push::Print::choose(*json));
         }
     }
     Ok(Outcome::Done)
@@ -376,6 +392,12 @@ fn run_bundle(arguments: BundleArguments) -> Result<Outcome> {
         );
     }
     Ok(Outcome::Done)
+}
+
+/// A share such as `10%`.
+fn percent(text: &str) -> Result<u8, String> {
+    let share = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    share.filter(|share| (1..=100).contains(share)).ok_or_else(|| "a share from 1% to 100%".to_owned())
 }
 
 /// `| head` closes the pipe early, which is no error.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::ProgressBar;
-use protocol::message::{BundleOutcome, CHUNK_BYTES_MAX, DeskMessage, OfferedFile, PushReply};
+use protocol::message::{
+    BundleOutcome, CHUNK_BYTES_MAX, DeskMessage, OfferedFile, PushReply, Rollout, RolloutState,
+};
 use protocol::repository::RepositoryPath;
 use tokio::io::AsyncReadExt as _;
 
@@ -21,6 +23,9 @@ use connection::{Connection, Identity};
 
 /// How long a collector may take to verify what it was sent.
 const ANSWER_SECONDS_MAX: u64 = 300;
+
+/// A collector says at once which towns have a bundle first.
+const ROLLOUT_SECONDS_MAX: Duration = Duration::from_secs(3);
 
 /// Whether to stay after the push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,20 +82,49 @@ fn sentence(reply: &PushReply) -> Option<String> {
             };
             format!("{} ({}): bundle {serial} {outcome}", plain(comune), plain(agent))
         }
+        PushReply::Rollout { serial, state } => match state {
+            RolloutState::Canary { towns, until } => {
+                let towns: Vec<String> = towns.iter().map(|town| plain(town)).collect();
+                format!("bundle {serial}: first in {}; all others from {until} on", towns.join(", "))
+            }
+            RolloutState::Released => format!("bundle {serial}: for all towns"),
+            RolloutState::Stopped { reason } => {
+                format!("bundle {serial}: STOPPED, only the first towns have it: {}", plain(reason))
+            }
+            RolloutState::Unknown => return None,
+        },
         PushReply::Want { .. } | PushReply::Unknown => return None,
     })
+}
+
+/// What is pushed, and to whom first.
+#[derive(Clone, Copy, Debug)]
+pub struct What<'a> {
+    /// Folder of the signed repository.
+    pub repository: &'a Path,
+    /// A share of the towns first; `None` for all at once.
+    pub rollout: Option<Rollout>,
 }
 
 /// Pushes and prints what the collector answers.
 ///
 /// # Errors
 /// When the repository is not whole, the collector cannot be reached or refuses this desk.
-pub fn run(collector: &str, identity: &Path, folder: &Path, follow: Follow, print: Print) -> Result<Outcome> {
-    let files = repository::files(folder)?;
+pub fn run(
+    collector: &str,
+    identity: &Path,
+    what: What<'_>,
+    follow: Follow,
+    print: Print,
+) -> Result<Outcome> {
+    let files = repository::files(what.repository)?;
     let identity = Identity::read(identity)?;
     repository::block_on(async {
         let mut connection = Connection::open(collector, &identity).await?;
-        let outcome = push(&mut connection, &files, folder, print).await;
+        let outcome = push(&mut connection, &files, what, print).await;
+        if matches!(outcome, Ok(Outcome::Done)) && what.rollout.is_some() {
+            tell_rollout(&mut connection, print).await?;
+        }
         if matches!(outcome, Ok(Outcome::Done)) && follow != Follow::No {
             watch(&mut connection, follow, print).await?;
         }
@@ -103,15 +137,15 @@ pub fn run(collector: &str, identity: &Path, folder: &Path, follow: Follow, prin
 async fn push(
     connection: &mut Connection,
     files: &[OfferedFile],
-    folder: &Path,
+    what: What<'_>,
     print: Print,
 ) -> Result<Outcome> {
-    connection.send(&DeskMessage::Offer { files: files.to_vec() }).await?;
+    connection.send(&DeskMessage::Offer { files: files.to_vec(), rollout: what.rollout }).await?;
     let wanted = match connection.receive(Duration::from_secs(60)).await? {
         PushReply::Want { paths } => paths,
         other => return finish(&other, print),
     };
-    send_files(connection, files, folder, &wanted).await?;
+    send_files(connection, files, what.repository, &wanted).await?;
     loop {
         let reply = connection
             .receive(Duration::from_secs(ANSWER_SECONDS_MAX))
@@ -175,6 +209,19 @@ async fn send_file(
     Ok(())
 }
 
+/// Prints which towns have it first. A collector that says nothing of it gave it to all.
+async fn tell_rollout(connection: &mut Connection, print: Print) -> Result<()> {
+    match connection.receive(ROLLOUT_SECONDS_MAX).await {
+        Ok(reply) => print.show(&reply),
+        Err(_) => {
+            eprintln!(
+                "the collector named no first towns: all towns have the bundle (there are too few, or it is old)"
+            );
+            Ok(())
+        }
+    }
+}
+
 /// Prints each town's progress until it is time, Ctrl-C, or the collector goes away.
 async fn watch(connection: &mut Connection, follow: Follow, print: Print) -> Result<()> {
     let until = match follow {
@@ -189,7 +236,7 @@ async fn watch(connection: &mut Connection, follow: Follow, print: Print) -> Res
             _ = tokio::signal::ctrl_c() => return Ok(()),
             reply = connection.next() => {
                 let reply = reply.context("the bundle is in force; only its progress cannot be followed any longer")?;
-                if matches!(reply, PushReply::Progress { .. }) {
+                if matches!(reply, PushReply::Progress { .. } | PushReply::Rollout { .. }) {
                     print.show(&reply)?;
                 }
             }

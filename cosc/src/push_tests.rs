@@ -106,7 +106,7 @@ fn collector(authority: &Authority, answer: Answer) -> Collector {
 
 async fn take(mut send: SendStream, mut recv: RecvStream, answer: Answer) -> Vec<(String, Vec<u8>)> {
     let mut decoder = FrameDecoder::default();
-    let DeskMessage::Offer { files } = next(&mut recv, &mut decoder).await else { panic!("no offer") };
+    let DeskMessage::Offer { files, .. } = next(&mut recv, &mut decoder).await else { panic!("no offer") };
     if answer == Answer::Refuse {
         say(&mut send, &PushReply::Refused { reason: "the timestamp has expired\u{1b}[2J".into() }).await;
         return Vec::new();
@@ -145,7 +145,8 @@ async fn next(recv: &mut RecvStream, decoder: &mut FrameDecoder) -> DeskMessage 
 fn pushed(home: &TempDir, collector: &Collector) -> Result<Outcome> {
     let path = |below: &str| -> PathBuf { home.path().join(below) };
     let address = collector.address.to_string();
-    run(&address, &path("identity"), &path("repository"), Follow::No, Print::Json)
+    let what = What { repository: &path("repository"), rollout: None };
+    run(&address, &path("identity"), what, Follow::No, Print::Json)
 }
 
 #[test]
@@ -218,8 +219,14 @@ fn an_identity_that_is_not_whole_says_how_to_get_one() {
     let refused = || {
         format!(
             "{:#}",
-            run("127.0.0.1:1", &identity, &home.path().join("repository"), Follow::No, Print::Text)
-                .unwrap_err()
+            run(
+                "127.0.0.1:1",
+                &identity,
+                What { repository: &home.path().join("repository"), rollout: None },
+                Follow::No,
+                Print::Text
+            )
+            .unwrap_err()
         )
     };
     assert!(refused().contains("admit-desk"), "{}", refused());

@@ -270,6 +270,9 @@ pub enum DeskMessage {
     Offer {
         /// Every file.
         files: Vec<OfferedFile>,
+        /// Which towns have it first; without it all have it at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rollout: Option<Rollout>,
     },
     /// Bytes of a wanted file, in order; the collector knows its length from the offer.
     Chunk {
@@ -292,6 +295,38 @@ pub struct OfferedFile {
     pub path: RepositoryPath,
     /// Its length in bytes.
     pub bytes: u64,
+}
+
+/// A share of the towns has a bundle first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Which share, in percent; at least one town.
+    pub share_percent: u8,
+    /// After so many minutes the others have it, too, unless something speaks against it.
+    pub minutes: u32,
+}
+
+/// How far a bundle is that some towns have first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RolloutState {
+    /// These towns have it.
+    Canary {
+        /// Their names.
+        towns: Vec<String>,
+        /// When the others have it.
+        until: Timestamp,
+    },
+    /// All towns have it.
+    Released,
+    /// Nobody else will have it.
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+    /// A state that a newer collector knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// From collector to desk.
@@ -328,6 +363,14 @@ pub enum PushReply {
         /// What became of it.
         #[serde(flatten)]
         outcome: BundleOutcome,
+    },
+    /// How far a bundle is that some towns have first.
+    Rollout {
+        /// The bundle.
+        serial: Serial,
+        /// How far.
+        #[serde(flatten)]
+        state: RolloutState,
     },
     /// A message that a newer collector sends.
     #[serde(other)]

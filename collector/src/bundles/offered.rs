@@ -6,17 +6,19 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use protocol::bundle::{BundleError, BundleLimits};
+use protocol::message::Rollout;
 use protocol::{BundleHeader, BundleReader, Indicator, Serial};
 use tokio::sync::mpsc;
 
-use super::online::{self, OnlineError, OnlineKey, Renewed};
+use super::online::{self, OnlineError, OnlineKey, Order, Renewed};
+use super::rollout::{Offered, Reach, first_towns};
 use super::root::{CoscRoot, RootError};
 use super::staging::{Staging, StagingError};
 use super::verify::{self, Refusal, Repository, Wanted};
 use crate::clock;
 use crate::folders::{StateFolder, make_private_folder, sync_folder};
 use crate::store::bundles::Upkeep;
-use crate::store::{Store, StoreError, bundles};
+use crate::store::{Store, StoreError, bundles, rollouts};
 
 /// Indicators in one transaction: hits are committed between them.
 const INDICATORS_AT_ONCE: usize = 5_000;
@@ -57,8 +59,16 @@ pub enum OfferError {
     Store(#[from] StoreError),
 }
 
-/// Verifies a staged repository, stores its indicators and offers it in place of the one before. When it
-/// fails at any point, what was offered before still is.
+/// A pushed bundle, and what is offered to whom with it.
+pub struct Pushed {
+    /// The bundle.
+    pub header: BundleHeader,
+    /// What is offered.
+    pub offered: Offered,
+}
+
+/// Verifies a staged repository, stores its indicators and offers it in place of the one before, or with a `rollout`
+/// beside it to some towns. When it fails at any point, what was offered before still is.
 ///
 /// # Errors
 /// Why it is not offered.
@@ -67,8 +77,8 @@ pub async fn offer(
     store: &Store,
     staging: Staging,
     online_key: &OnlineKey,
-    pushed_by: String,
-) -> Result<BundleHeader, OfferError> {
+    (pushed_by, rollout): (String, Option<Rollout>),
+) -> Result<Pushed, OfferError> {
     let root = CoscRoot::open(state)?;
     let taken_out = state.tuf().join("taken-out");
     let repository = Repository::folder(staging.folder());
@@ -85,16 +95,38 @@ pub async fn offer(
     }
     // Only what a desk signed is remembered by the verification, so that its next push counts as newer than that,
     // whatever this collector signed meanwhile.
-    let renewed = online_key.renew(staging.folder(), &[&state.repository()], &newest_root, clock::now());
+    let served = [state.canary(), state.repository()].into_iter().find(|link| link.exists());
+    let order = Order::After(served.as_deref());
+    let renewed = online_key.renew(staging.folder(), order, &newest_root, clock::now());
     bundles::keep_upkeep(store, upkeep(renewed, staging.folder())).await?;
+    let reach = reach(store, header.serial, rollout.filter(|_| state.repository().exists())).await?;
     let folder = state.clone();
-    let put = tokio::task::spawn_blocking(move || put_in_place(&folder, staging));
+    let is_for_all = reach == Reach::All;
+    let put = tokio::task::spawn_blocking(move || put_in_place(&folder, staging, is_for_all));
     put.await.map_err(|_| StoreError::Closed)??;
-    bundles::keep(store, header.clone(), pushed_by).await?;
+    let offered = bundles::keep(store, header.clone(), pushed_by, reach).await?;
     if let Err(error) = fs::remove_file(&bundle) {
         tracing::warn!(file = %bundle.display(), %error, "a verified bundle's copy could not be removed");
     }
-    Ok(header)
+    Ok(Pushed { header, offered })
+}
+
+/// Who has a pushed bundle at once. Towns that are among the first already stay so: they cannot go back.
+async fn reach(store: &Store, serial: Serial, rollout: Option<Rollout>) -> Result<Reach, StoreError> {
+    let Some(Rollout { share_percent, minutes }) = rollout else { return Ok(Reach::All) };
+    let before = bundles::offered(store).await?.canary;
+    if before.as_ref().is_some_and(|canary| canary.serial == serial) {
+        return Ok(Reach::AsBefore);
+    }
+    if serial <= bundles::newest(store).await? {
+        return Ok(Reach::All);
+    }
+    let towns = rollouts::towns_with_sensors(store).await?;
+    let mut first = first_towns(serial, &towns, share_percent);
+    first.extend(before.iter().flat_map(|canary| canary.towns.iter().cloned()));
+    // Where the first towns are all towns, there is nothing to wait for.
+    let is_all = towns.iter().all(|town| first.contains(town));
+    Ok(if is_all { Reach::All } else { Reach::First { minutes, towns: first } })
 }
 
 /// Signs what is on offer anew with the online key. Only while nothing is being pushed. Gives whether something is
@@ -109,8 +141,18 @@ pub async fn renew(state: &StateFolder, store: &Store, online_key: &OnlineKey) -
     if !repository.exists() {
         return Ok(false);
     }
-    let renewed = online_key.renew(&repository, &[], &root, clock::now());
-    bundles::keep_upkeep(store, upkeep(renewed, &repository)).await?;
+    let mut worst =
+        upkeep(online_key.renew(&repository, Order::After(None), &root, clock::now()), &repository);
+    if state.canary().exists() {
+        let canary = upkeep(
+            online_key.renew(&state.canary(), Order::After(None), &root, clock::now()),
+            &state.canary(),
+        );
+        if canary.state == "failed" {
+            worst = canary;
+        }
+    }
+    bundles::keep_upkeep(store, worst).await?;
     Ok(true)
 }
 
@@ -156,8 +198,8 @@ async fn store_indicators(store: &Store, bundle: PathBuf, serial: Serial) -> Res
 
 /// `repository` is a link to one of `repositories`: renaming a new link over it is one step, so that a sensor
 /// never meets half of one.
-fn put_in_place(state: &StateFolder, staging: Staging) -> Result<(), OfferError> {
-    let link = state.repository();
+fn put_in_place(state: &StateFolder, staging: Staging, is_for_all: bool) -> Result<(), OfferError> {
+    let link = if is_for_all { state.repository() } else { state.canary() };
     let beside = link.with_added_extension("new");
     let failed = |path: &PathBuf| {
         let path = path.clone();
@@ -171,7 +213,27 @@ fn put_in_place(state: &StateFolder, staging: Staging) -> Result<(), OfferError>
     }
     symlink(&folder, &beside).map_err(failed(&beside))?;
     fs::rename(&beside, &link).map_err(failed(&link))?;
+    if is_for_all {
+        match fs::remove_file(state.canary()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&link)(error)),
+            _ => {}
+        }
+    }
     sync_folder(state.path()).map_err(failed(&link))?;
+    remove_all_but_offered(state);
+    Ok(())
+}
+
+/// Offers to all what some towns had first: one renaming.
+///
+/// # Errors
+/// What the system says; doing it again when it was done already is none.
+pub fn release(state: &StateFolder) -> io::Result<()> {
+    match fs::rename(state.canary(), state.repository()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    sync_folder(state.path())?;
     remove_all_but_offered(state);
     Ok(())
 }
@@ -179,10 +241,10 @@ fn put_in_place(state: &StateFolder, staging: Staging) -> Result<(), OfferError>
 /// Removes repositories that are not offered: those before, and those that a crash left half pushed.
 /// Only while nothing is being pushed.
 pub fn remove_all_but_offered(state: &StateFolder) {
-    let offered = fs::canonicalize(state.repository()).ok();
+    let offered = [state.repository(), state.canary()].map(|link| fs::canonicalize(link).ok());
     let Ok(folders) = fs::read_dir(state.repositories()) else { return };
     for folder in folders.filter_map(Result::ok).map(|entry| entry.path()) {
-        if fs::canonicalize(&folder).ok() == offered {
+        if offered.contains(&fs::canonicalize(&folder).ok()) {
             continue;
         }
         if let Err(error) = fs::remove_dir_all(&folder) {

@@ -30,6 +30,15 @@ const SNAPSHOTS_KEPT: usize = 3;
 #[derive(Debug)]
 pub struct OnlineKey(KeyPair);
 
+/// Which version new signatures have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order<'a> {
+    /// After what is there, and after what was served from another folder before.
+    After(Option<&'a Path>),
+    /// The same as what is there: for a copy that travels for days, beside which the original goes on.
+    Copy,
+}
+
 /// What became of the signatures on offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewed {
@@ -140,14 +149,14 @@ impl OnlineKey {
     }
 
     /// Signs the snapshot and the timestamp of a verified repository anew, the timestamp last: readers find the old
-    /// pair or the new one. `root` is the newest verified root, `before` are repositories that sensors may have seen.
+    /// pair or the new one. `root` is the newest verified root.
     ///
     /// # Errors
     /// Why nothing was signed; the repository is then as it was.
     pub fn renew(
         &self,
         repository: &Path,
-        before: &[&Path],
+        order: Order<'_>,
         root: &[u8],
         now: Timestamp,
     ) -> Result<Renewed, OnlineError> {
@@ -159,10 +168,16 @@ impl OnlineKey {
         let offered = Offered::read(&metadata)?;
         let now_seconds = now.as_micros().div_euclid(1_000_000);
         self.check_times(&root.signed, &offered, now_seconds)?;
-        let served = before.iter().filter_map(|folder| Offered::read(&folder.join(METADATA_FOLDER)).ok());
-        let served = served.filter(|served| root.signed.verify_role(&served.timestamp).is_ok());
-        let seen = served.map(|served| served.versions()).fold(offered.versions(), u64::max);
-        let version = next_online_version(offered.targets.version.get(), now_seconds, seen);
+        let version = match order {
+            Order::Copy => offered.timestamp.signed.version.max(offered.snapshot.signed.version),
+            Order::After(before) => {
+                let served = before.and_then(|folder| Offered::read(&folder.join(METADATA_FOLDER)).ok());
+                let served = served.filter(|served| root.signed.verify_role(&served.timestamp).is_ok());
+                let seen = served.map_or(0, |served| served.versions()).max(offered.versions());
+                next_online_version(offered.targets.version.get(), now_seconds, seen)
+            }
+        };
+        let timestamp_seconds = if order == Order::Copy { SNAPSHOT_SECONDS } else { TIMESTAMP_SECONDS };
 
         let expires =
             |seconds: i64| jiff::Timestamp::from_second(now_seconds.saturating_add(seconds)).map_err(sign);
@@ -175,7 +190,7 @@ impl OnlineKey {
         let named = Metafile { length, hashes: Some(hashes), version, _extra: HashMap::new() };
         let timestamp = TimestampRole {
             version,
-            expires: expires(TIMESTAMP_SECONDS)?,
+            expires: expires(timestamp_seconds)?,
             meta: HashMap::from([("snapshot.json".to_owned(), named)]),
             ..offered.timestamp.signed
         };

@@ -109,7 +109,7 @@ impl Place {
     }
 
     fn renew(&self, at: Timestamp) -> Result<Renewed, OnlineError> {
-        self.key.renew(&self.repository(), &[], &self.root, at)
+        self.key.renew(&self.repository(), Order::After(None), &self.root, at)
     }
 
     fn timestamp(&self) -> Vec<u8> {
@@ -207,7 +207,7 @@ async fn a_push_that_the_desk_signed_before_continues_what_was_served() {
     // The desk refreshes the same bundle by its own clock, which is behind what was served.
     place.desk_signs(1, seconds(now()) + 5, 90);
     assert!(place.sensor("s").await.unwrap_err().contains("older"));
-    place.key.renew(&place.repository(), &[&served], &place.root, now()).unwrap();
+    place.key.renew(&place.repository(), Order::After(Some(&served)), &place.root, now()).unwrap();
     assert_eq!(place.sensor("s").await.unwrap(), 1);
 }
 

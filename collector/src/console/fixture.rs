@@ -19,6 +19,7 @@ use super::routes::{Console, router};
 use crate::accounts;
 use crate::arrivals::{Arrival, Arrivals};
 use crate::authority::Issued;
+use crate::bundles::rollout::Reach;
 use crate::store::invitations::NewInvitation;
 use crate::store::sensors::Applicant;
 use crate::store::sessions::{self, Greeting, Health, Spool};
@@ -131,6 +132,11 @@ impl Fixture {
 
     /// Takes a bundle in, as after its verification.
     pub(super) async fn bundle(&self, serial: u64, indicators: Vec<Indicator>) {
+        self.bundle_to(Reach::All, serial, indicators).await;
+    }
+
+    /// The same, for those whom it reaches at once.
+    pub(super) async fn bundle_to(&self, reach: Reach, serial: u64, indicators: Vec<Indicator>) {
         let header = BundleHeader {
             vedetta_bundle: 1,
             serial: Serial(serial),
@@ -140,7 +146,7 @@ impl Fixture {
             set: None,
         };
         bundles::keep_indicators(&self.store, Serial(serial), indicators).await.unwrap();
-        bundles::keep(&self.store, header, "urn:vedetta:desk:cosc-esempio".into()).await.unwrap();
+        bundles::keep(&self.store, header, "urn:vedetta:desk:cosc-esempio".into(), reach).await.unwrap();
     }
 
     /// Stores records as the ingest does and announces them; gives the rows.

@@ -9,6 +9,7 @@ use protocol::message::{BundleOutcome, LogGap, Loss, LossReason, Record, SourceS
 use serde_json::json;
 
 use super::fixture::{Browser, Fixture, hit, indicator};
+use crate::bundles::rollout::Reach;
 use crate::store::sessions::Spool;
 use crate::store::twins::{self, Sign};
 
@@ -414,6 +415,26 @@ async fn a_silent_sensor_and_a_refused_bundle_are_marked_in_words() {
     assert!(fixture.get(&browser, "/towns").await.text.contains("2 in silenzio"));
     let text = fixture.get(&browser, "/bundles").await.text;
     for said in ["cosc-esempio", "urn:vedetta:desk:cosc-esempio", "bad signature", "rifiutata"] {
+        assert!(text.contains(said), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_that_some_towns_have_first_is_shown_with_who_is_behind() {
+    let (fixture, browser, borgo, rocca) = two_towns().await;
+    fixture.greet(&borgo, fixture.now(), Vec::new()).await;
+    fixture.greet(&rocca, fixture.now(), Vec::new()).await;
+    let text = fixture.get(&browser, "/bundles").await.text;
+    assert!(!text.contains("in prova") && !text.contains("fra i primi") && !text.contains("di 1 <i"));
+    let towns = [borgo.comune.as_str().to_owned()].into();
+    fixture.bundle_to(Reach::First { minutes: 10, towns }, 2, Vec::new()).await;
+    let text = fixture.get(&browser, "/bundles").await.text;
+    let of = |town: &str| {
+        let row = text.split("<tr>").find(|row| row.contains(&format!("#comune-{town}"))).unwrap();
+        ["fra i primi", "di 1 <i"].map(|said| row.contains(said))
+    };
+    assert_eq!((of("borgo-chiaro"), of("rocca-bianca")), ([true, true], [false, false]));
+    for said in ["in prova", "gli altri avevano", "vedetta-collector bundles release"] {
         assert!(text.contains(said), "{said}");
     }
 }

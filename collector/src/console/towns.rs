@@ -57,8 +57,6 @@ struct TownView {
 /// A sensor as pages show it.
 pub(super) struct SensorView {
     pub(super) id: Shown,
-    pub(super) comune: String,
-    pub(super) town: Shown,
     pub(super) host_name: Shown,
     pub(super) version: Shown,
     pub(super) address: Shown,
@@ -184,7 +182,7 @@ fn views(towns: &[Town], sensors: &[Sensor], losses: Vec<(&str, LossView)>, now:
     let mut by_town: HashMap<&str, Vec<SensorView>> = HashMap::new();
     for sensor in sensors {
         let losses = by_sensor.remove(sensor.id.as_str()).unwrap_or_default();
-        let view = SensorView { losses, ..SensorView::of(sensor, name_of(towns, sensor), now) };
+        let view = SensorView { losses, ..SensorView::of(sensor, now) };
         by_town.entry(&sensor.comune).or_default().push(view);
     }
     let view = |town: &Town| TownView {
@@ -249,13 +247,11 @@ fn state(sensor: &Sensor, now: i64) -> Marked {
 }
 
 impl SensorView {
-    pub(super) fn of(sensor: &Sensor, town: &str, now: i64) -> Self {
+    pub(super) fn of(sensor: &Sensor, now: i64) -> Self {
         let sources: Vec<SourceStatus> = serde_json::from_str(&sensor.sources).unwrap_or_default();
         let refused = sensor.bundle_outcome == "refused";
         Self {
             id: Shown::new(&sensor.id),
-            comune: sensor.comune.clone(),
-            town: Shown::short(town),
             host_name: Shown::short(&sensor.host_name),
             version: Shown::short(&sensor.version),
             address: Shown::new(sensor.address.as_deref().unwrap_or("—")),

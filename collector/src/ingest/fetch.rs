@@ -1,6 +1,7 @@
 //! Gives out files of the offered repository, and nothing else: the name's type admits no other path.
 
 use std::io;
+use std::path::Path;
 
 use protocol::message::{FetchReply, FetchRequest};
 use quinn::{RecvStream, SendStream};
@@ -9,7 +10,6 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::frames;
 use super::refusal::Refusal;
-use crate::folders::StateFolder;
 
 /// Bytes read from disk and written at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -17,10 +17,10 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Answers one request on its stream.
 pub(super) async fn answer(
     (mut send, mut recv): (SendStream, RecvStream),
-    state: &StateFolder,
+    repository: &Path,
 ) -> Result<(), Refusal> {
     let Some(request) = frames::receive::<FetchRequest>(&mut recv).await? else { return Ok(()) };
-    let path = state.repository().join(request.path.as_str());
+    let path = repository.join(request.path.as_str());
     let Some((mut file, bytes)) = open(&path).await else {
         frames::send(&mut send, &FetchReply::NotFound).await?;
         frames::finish(&mut send).await;
@@ -39,7 +39,7 @@ pub(super) async fn answer(
     Ok(())
 }
 
-async fn open(path: &std::path::Path) -> Option<(File, u64)> {
+async fn open(path: &Path) -> Option<(File, u64)> {
     // A link or a folder of that name was not put there by a push.
     let found = tokio::fs::symlink_metadata(path).await.ok()?;
     if !found.is_file() {

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::message::{CHUNK_BYTES_MAX, DeskMessage, OfferedFile, PushReply};
-use protocol::{BundleHeader, Serial};
+use protocol::message::{CHUNK_BYTES_MAX, DeskMessage, OfferedFile, PushReply, RolloutState};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::broadcast;
@@ -13,10 +12,11 @@ use tracing::info;
 
 use super::frames;
 use super::refusal::Refusal;
-use super::shared::{SensorOutcome, Shared};
-use crate::bundles::offered::{self, OfferError};
+use super::shared::Shared;
+use crate::bundles::offered::{self, OfferError, Pushed};
+use crate::bundles::rollout::Offered;
 use crate::bundles::staging::{Staging, StagingError};
-use crate::store::{StoreError, bundles};
+use crate::store::{StoreError, bundles, rollouts};
 
 /// A chunk takes half a minute at 64 kbit/s.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(180);
@@ -49,12 +49,18 @@ pub(super) async fn serve(connection: &Connection, shared: &Arc<Shared>, desk: &
     // Before the announcement, so that the first outcome is not missed.
     let outcomes = shared.outcomes.subscribe();
     match take(&mut send, &mut recv, shared, desk).await {
-        Ok(header) => {
+        Ok(Pushed { header, offered }) => {
             info!(desk, serial = %header.serial, indicators = header.indicators, "bundle accepted");
             let connected = bundles::sensors_connected(&shared.parts.store).await.unwrap_or(0);
             let accepted =
                 PushReply::Accepted { serial: header.serial, indicators: header.indicators, connected };
+            let canary = canary(shared, &offered).await;
             if frames::send(&mut send, &accepted).await? {
+                if let Some(canary) = canary
+                    && !frames::send(&mut send, &canary).await?
+                {
+                    return Ok(());
+                }
                 follow(connection, &mut send, outcomes).await?;
             }
             Ok(())
@@ -79,9 +85,9 @@ async fn take(
     recv: &mut RecvStream,
     shared: &Arc<Shared>,
     desk: &str,
-) -> Result<BundleHeader, PushError> {
+) -> Result<Pushed, PushError> {
     let Some(message) = frames::receive(recv).await? else { return Err(PushError::BrokeOff) };
-    let DeskMessage::Offer { files } = message else {
+    let DeskMessage::Offer { files, rollout } = message else {
         return Err(Refusal::Protocol("a push begins with an offer".into()).into());
     };
     // Signing anew takes a moment, another push longer.
@@ -102,10 +108,18 @@ async fn take(
         receive_file(recv, &staging, file).await?;
     }
     let parts = &shared.parts;
-    let header =
-        offered::offer(&parts.state, &parts.store, staging, &parts.online_key, desk.to_owned()).await?;
-    shared.offered.send_replace(header.serial);
-    Ok(header)
+    let by = (desk.to_owned(), rollout);
+    let pushed = offered::offer(&parts.state, &parts.store, staging, &parts.online_key, by).await?;
+    shared.offered.send_replace(pushed.offered.clone());
+    Ok(pushed)
+}
+
+/// What a desk is told when only some towns have its bundle yet.
+async fn canary(shared: &Shared, offered: &Offered) -> Option<PushReply> {
+    let serial = offered.canary.as_ref()?.serial;
+    let rollout = rollouts::look(&shared.parts.store).await.ok().flatten()?;
+    let until = rollout.until();
+    Some(PushReply::Rollout { serial, state: RolloutState::Canary { towns: rollout.towns, until } })
 }
 
 async fn receive_file(recv: &mut RecvStream, staging: &Staging, file: &OfferedFile) -> Result<(), PushError> {
@@ -134,7 +148,7 @@ async fn receive_file(recv: &mut RecvStream, staging: &Staging, file: &OfferedFi
 async fn follow(
     connection: &Connection,
     send: &mut SendStream,
-    mut outcomes: broadcast::Receiver<SensorOutcome>,
+    mut outcomes: broadcast::Receiver<PushReply>,
 ) -> Result<(), Refusal> {
     loop {
         let outcome = tokio::select! {
@@ -143,7 +157,7 @@ async fn follow(
         };
         match outcome {
             Ok(outcome) => {
-                if !frames::send(send, &progress(outcome)).await? {
+                if !frames::send(send, &outcome).await? {
                     return Ok(());
                 }
             }
@@ -152,10 +166,4 @@ async fn follow(
             Err(broadcast::error::RecvError::Closed) => return Ok(()),
         }
     }
-}
-
-fn progress(outcome: SensorOutcome) -> PushReply {
-    let SensorOutcome { comune, agent, serial, outcome } = outcome;
-    let serial: Serial = serial;
-    PushReply::Progress { comune, agent, serial, outcome }
 }

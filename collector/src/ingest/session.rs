@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::Identity;
 use protocol::frame::{FrameDecoder, encode};
 use protocol::identity::{AgentId, ComuneId};
-use protocol::message::{AgentMessage, BundleOutcome};
+use protocol::message::{AgentMessage, BundleOutcome, PushReply};
 use protocol::session::{CollectorEvent, CollectorSession, SessionLimits};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ use tracing::info;
 use super::fetch;
 use super::frames::PEER_TIMEOUT;
 use super::refusal::Refusal;
-use super::shared::{SensorOutcome, Shared};
+use super::shared::Shared;
 use super::twins::Place;
 use super::writer::{Answer, Answers, Work};
 use crate::authority::Request;
@@ -147,15 +147,15 @@ impl Session<'_> {
                     self.hand_over_all().await?;
                 }
                 changed = offered.changed() => {
-                    let serial = *offered.borrow_and_update();
-                    if changed.is_ok() {
+                    let serial = offered.borrow_and_update().to(self.sensor.comune.as_str());
+                    if changed.is_ok() && serial.0 > 0 {
                         self.machine.handle_bundle_available(serial);
                     }
                 }
                 stream = self.connection.accept_bi() => match stream {
                     Ok(stream) => {
-                        let state = self.shared.parts.state.clone();
-                        fetches.spawn(async move { fetch::answer(stream, &state).await });
+                        let folder = self.shared.repository_for(self.sensor.comune.as_str());
+                        fetches.spawn(async move { fetch::answer(stream, &folder).await });
                     }
                     Err(_) => return Ok(()),
                 },
@@ -293,7 +293,7 @@ impl Session<'_> {
             }
             outcome => info!(comune = %self.sensor.comune, %agent, %serial, ?outcome, "bundle on a sensor"),
         }
-        let _nobody_follows = self.shared.outcomes.send(SensorOutcome {
+        let _nobody_follows = self.shared.outcomes.send(PushReply::Progress {
             comune: self.sensor.comune_name.clone(),
             agent: agent.to_string(),
             serial,
@@ -305,7 +305,7 @@ impl Session<'_> {
         match answer {
             Answer::Stored(stored) => {
                 self.machine.handle_stored(clock::now(), stored);
-                let offered = *self.shared.offered.borrow();
+                let offered = self.shared.offered.borrow().to(self.sensor.comune.as_str());
                 if offered.0 > 0 {
                     self.machine.handle_bundle_available(offered);
                 }

@@ -1,11 +1,11 @@
 //! What every connection of the ingest works with.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use protocol::Serial;
-use protocol::message::BundleOutcome;
+use protocol::message::PushReply;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use super::IngestError;
@@ -18,6 +18,7 @@ use super::writer::Work;
 use crate::authority::Authority;
 use crate::bundles::offered;
 use crate::bundles::online::OnlineKey;
+use crate::bundles::rollout::Offered;
 use crate::clock;
 use crate::folders::StateFolder;
 use crate::store::{Store, bundles};
@@ -27,15 +28,6 @@ const OUTCOMES_QUEUED_MAX: usize = 1024;
 
 /// Serials of certificates that were taken back, with the reason.
 pub(super) type Revoked = Arc<HashMap<String, String>>;
-
-/// What became of a bundle on one sensor, for desks that follow.
-#[derive(Clone, Debug)]
-pub(super) struct SensorOutcome {
-    pub comune: String,
-    pub agent: String,
-    pub serial: Serial,
-    pub outcome: BundleOutcome,
-}
 
 /// What is made before the first connection.
 pub(super) struct Parts {
@@ -52,9 +44,10 @@ pub(super) struct Parts {
 /// What every connection works with.
 pub(super) struct Shared {
     pub parts: Parts,
-    /// Newest bundle that is offered; set again when only its signatures were renewed.
-    pub offered: watch::Sender<Serial>,
-    pub outcomes: broadcast::Sender<SensorOutcome>,
+    /// What is offered to whom; set again when only the signatures were renewed.
+    pub offered: watch::Sender<Offered>,
+    /// What desks that follow are told.
+    pub outcomes: broadcast::Sender<PushReply>,
     /// One push at a time.
     pub pushing: Semaphore,
     pub wrong_codes: Mutex<WrongCodes>,
@@ -68,10 +61,14 @@ impl Shared {
         offered::make_folders(&parts.state)
             .map_err(|error| IngestError::Folder { path: parts.state.path().into(), error })?;
         offered::remove_all_but_offered(&parts.state);
-        let newest = bundles::newest(&parts.store).await?;
+        let mut now_offered = bundles::offered(&parts.store).await?;
+        // A crash came between the renaming and the store.
+        if now_offered.canary.is_some() && !parts.state.canary().exists() {
+            now_offered = Offered { all: bundles::newest(&parts.store).await?, canary: None };
+        }
         Ok(Self {
             parts,
-            offered: watch::Sender::new(newest),
+            offered: watch::Sender::new(now_offered),
             outcomes: broadcast::Sender::new(OUTCOMES_QUEUED_MAX),
             pushing: Semaphore::new(1),
             wrong_codes: Mutex::default(),
@@ -79,6 +76,12 @@ impl Shared {
             twins: Twins::default(),
             stopping,
         })
+    }
+
+    /// The folder that a town's sensors fetch from.
+    pub fn repository_for(&self, comune: &str) -> PathBuf {
+        let state = &self.parts.state;
+        if self.offered.borrow().is_first(comune) { state.canary() } else { state.repository() }
     }
 
     /// Returns when the collector stops, or this certificate is taken back or over, with the word for the peer.

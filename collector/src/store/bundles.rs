@@ -3,15 +3,16 @@
 use protocol::{BundleHeader, Indicator, Serial, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::{Store, StoreError, audit};
+use super::{Store, StoreError, audit, rollouts};
+use crate::bundles::rollout::{Offered, Reach};
 use crate::clock;
 
 /// The newest bundle that was taken, 0 for none.
 pub(crate) async fn newest(store: &Store) -> Result<Serial, StoreError> {
-    store.read(newest_serial).await
+    store.read(|connection| Ok(newest_serial(connection)?)).await
 }
 
-fn newest_serial(connection: &Connection) -> Result<Serial, StoreError> {
+fn newest_serial(connection: &Connection) -> rusqlite::Result<Serial> {
     let serial: i64 =
         connection.query_row("SELECT coalesce(max(serial), 0) FROM bundle", [], |row| row.get(0))?;
     Ok(Serial(u64::try_from(serial).unwrap_or(0)))
@@ -40,19 +41,43 @@ pub(crate) async fn keep_indicators(
         .await
 }
 
-/// Stores that a bundle was taken, after its indicators.
-pub(crate) async fn keep(store: &Store, header: BundleHeader, pushed_by: String) -> Result<(), StoreError> {
+/// What is offered to whom.
+pub(crate) async fn offered(store: &Store) -> Result<Offered, StoreError> {
+    store.read(|connection| Ok(offered_by(connection)?)).await
+}
+
+/// The same, where a connection is at hand.
+pub(crate) fn offered_by(connection: &Connection) -> rusqlite::Result<Offered> {
+    Ok(rollouts::offered(newest_serial(connection)?, rollouts::newest(connection)?.as_ref()))
+}
+
+/// Stores that a bundle was taken, after its indicators, and who has it at once. Gives what
+/// is offered to whom from now on.
+pub(crate) async fn keep(
+    store: &Store,
+    header: BundleHeader,
+    pushed_by: String,
+    reach: Reach,
+) -> Result<Offered, StoreError> {
     let now = clock::now().as_micros();
     store
         .write(move |transaction| {
             let serial = i64::try_from(header.serial.0).unwrap_or(i64::MAX);
             let indicators = i64::try_from(header.indicators).unwrap_or(i64::MAX);
+            let before = offered_by(transaction)?;
             transaction.execute(
                 "INSERT INTO bundle (serial, issuer, created_at, received_at, indicators, pushed_by)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (serial) DO NOTHING",
                 params![serial, header.issuer, header.created.as_micros(), now, indicators, pushed_by],
             )?;
-            audit::record(transaction, &pushed_by, "push bundle", &header.serial.to_string())
+            audit::record(transaction, &pushed_by, "push bundle", &header.serial.to_string())?;
+            if reach != Reach::AsBefore {
+                rollouts::replace(transaction, header.serial)?;
+            }
+            if let Reach::First { minutes, towns } = &reach {
+                rollouts::begin(transaction, (header.serial, before.all), *minutes, towns)?;
+            }
+            Ok(offered_by(transaction)?)
         })
         .await
 }

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_gaps_of_logs.sql"),
     include_str!("migrations/0004_freshness.sql"),
     include_str!("migrations/0005_identities.sql"),
+    include_str!("migrations/0006_rollout.sql"),
 ];
 
 /// Applies the migrations that the database lacks. An existing database is copied beside itself first.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::message::{
     AgentMessage, BundleOutcome, CHUNK_BYTES_MAX, DeskMessage, FetchReply, FetchRequest, OfferedFile,
-    PushReply,
+    PushReply, Rollout, RolloutState,
 };
 use protocol::repository::{RepositoryPath, bundle_target, delta_target};
 use protocol::{ALPN_PUSH, Serial};
@@ -26,16 +26,34 @@ struct Push {
 
 impl Push {
     async fn offer(collector: &Collector, desk: &Credentials, files: Vec<OfferedFile>) -> Self {
+        Self::offer_first(collector, desk, files, None).await
+    }
+
+    async fn offer_first(
+        collector: &Collector,
+        desk: &Credentials,
+        files: Vec<OfferedFile>,
+        rollout: Option<Rollout>,
+    ) -> Self {
         let connection = connect(collector, ALPN_PUSH, Some(desk)).await.unwrap();
         let (mut send, mut recv) = connection.open_bi().await.unwrap();
-        write(&mut send, &DeskMessage::Offer { files }).await;
+        write(&mut send, &DeskMessage::Offer { files, rollout }).await;
         let PushReply::Want { paths } = read(&mut recv).await else { panic!("offer refused") };
         Self { _connection: connection, send, recv, wanted: paths }
     }
 
     /// Pushes everything that is wanted and gives the answer.
     async fn whole(collector: &Collector, desk: &Credentials) -> (Self, PushReply) {
-        let mut push = Self::offer(collector, desk, collector.cosc.files()).await;
+        Self::rolled_out(collector, desk, None).await
+    }
+
+    /// The same, to a share of the towns first.
+    async fn rolled_out(
+        collector: &Collector,
+        desk: &Credentials,
+        rollout: Option<Rollout>,
+    ) -> (Self, PushReply) {
+        let mut push = Self::offer_first(collector, desk, collector.cosc.files(), rollout).await;
         for path in push.wanted.clone() {
             let bytes = fs::read(collector.cosc.path().join(path.as_str())).unwrap();
             for chunk in bytes.chunks(CHUNK_BYTES_MAX) {
@@ -244,4 +262,130 @@ async fn a_fetch_reaches_files_of_the_repository_only() {
         assert!(recv.read_to_end(1024).await.unwrap_or_default().is_empty());
         drop(live);
     }
+}
+
+/// Waits until a sensor's session heard of a bundle.
+async fn offered(live: &mut Live, sensor: &mut Sensor, serial: u64) {
+    assert!(live.run_until(sensor, |sensor, _| sensor.bundles_seen.last() == Some(&Serial(serial))).await);
+}
+
+async fn says(live: &mut Live, serial: u64, outcome: BundleOutcome) {
+    write(&mut live.send, &AgentMessage::Bundle { serial: Serial(serial), outcome }).await;
+}
+
+fn rollout(share_percent: u8) -> Option<Rollout> {
+    Some(Rollout { share_percent, minutes: 10 })
+}
+
+/// The newest of what the repository holds, as a town's sensor fetches it.
+async fn newest_for(live: &Live) -> Vec<u8> {
+    fetch(live, &request("metadata/timestamp.json", 0)).await.unwrap()
+}
+
+/// Two towns, whichever of them is first for bundle 2 in front.
+async fn two_towns(collector: &Collector, desk: &Credentials) -> (Push, [(Sensor, Live); 2]) {
+    let (_push, reply) = Push::whole(collector, desk).await;
+    assert!(matches!(reply, PushReply::Accepted { serial: Serial(1), .. }), "{reply:?}");
+    let mut towns = Vec::new();
+    for name in ["Borgo Chiaro", "Valle Scura"] {
+        let mut sensor = Sensor::enrol(collector, name).await;
+        let mut live = sensor.connect(collector).await;
+        offered(&mut live, &mut sensor, 1).await;
+        towns.push((name, sensor, live));
+    }
+    collector.cosc.sign(2, &[(1, &["evil.example", "203.0.113.66"]), (2, &["worse.example"])]).await;
+    let (mut push, reply) = Push::rolled_out(collector, desk, rollout(10)).await;
+    assert!(matches!(reply, PushReply::Accepted { serial: Serial(2), .. }), "{reply:?}");
+    let told: PushReply = read(&mut push.recv).await;
+    let PushReply::Rollout { serial: Serial(2), state: RolloutState::Canary { towns: first, .. } } = told
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!(first.len(), 1);
+    towns.sort_by_key(|(name, ..)| *name != first[0]);
+    let towns: Vec<_> = towns.into_iter().map(|(_, sensor, live)| (sensor, live)).collect();
+    (push, towns.try_into().ok().unwrap())
+}
+
+#[tokio::test]
+async fn a_share_of_the_towns_is_first_over_a_restart_and_an_operator_may_end_it() {
+    let mut collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    let (push, [(mut first, mut first_live), (mut other, other_live)]) = two_towns(&collector, &desk).await;
+    offered(&mut first_live, &mut first, 2).await;
+    assert_ne!(newest_for(&first_live).await, newest_for(&other_live).await);
+    assert_eq!(other.bundles_seen, [Serial(1)]);
+    drop((push, first_live, other_live));
+
+    collector.kill();
+    collector.run().await;
+    let mut first_live = first.connect(&collector).await;
+    let mut other_live = other.connect(&collector).await;
+    first.bundles_seen.clear();
+    other.bundles_seen.clear();
+    offered(&mut other_live, &mut other, 1).await;
+    offered(&mut first_live, &mut first, 2).await;
+    let shown = collector.ok(&["bundles"]);
+    assert!(shown.contains("bundle 2 first in") && shown.contains("others had 1; canary"), "{shown}");
+
+    // After its time it waits for one sensor that has it in force, and then all have it.
+    collector.store().execute("UPDATE rollout SET started_at = started_at - 3600000000", []).unwrap();
+    says(&mut first_live, 2, BundleOutcome::Applied { indicators: 1 }).await;
+    offered(&mut other_live, &mut other, 2).await;
+    assert_eq!(newest_for(&first_live).await, newest_for(&other_live).await);
+    let rows: Vec<serde_json::Value> = collector
+        .ok(&["bundles", "--json"])
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |sensor: &Sensor| rows.iter().find(|row| row["agent"] == sensor.agent).unwrap().clone();
+    assert_eq!((&of(&first)["behind"], &of(&first)["outcome"]), (&json!(0), &json!("applied")));
+    assert_eq!((&of(&other)["behind"], &of(&other)["offered"]), (&json!(2), &json!(2)));
+    assert!(of(&other)["behind_since"].is_string());
+    assert_eq!(rows.last().unwrap()["rollout"]["state"], "released");
+}
+
+#[tokio::test]
+async fn a_refusal_by_a_first_town_stops_a_bundle_and_an_urgent_one_goes_to_all() {
+    let mut collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    let (mut push, [(mut first, mut first_live), (mut other, mut other_live)]) =
+        two_towns(&collector, &desk).await;
+    offered(&mut first_live, &mut first, 2).await;
+    says(&mut first_live, 2, BundleOutcome::Refused { reason: "no room".into() }).await;
+    let told: PushReply = read(&mut push.recv).await;
+    assert!(matches!(told, PushReply::Progress { .. }), "{told:?}");
+    let told: PushReply = read(&mut push.recv).await;
+    let PushReply::Rollout { state: RolloutState::Stopped { reason }, .. } = told else { panic!("{told:?}") };
+    assert!(reason.contains("no room"), "{reason}");
+    collector.wait_for_line("bundle stopped").await;
+    assert_eq!(other.bundles_seen, [Serial(1)]);
+    let refused = collector.output(&["bundles", "stop", "2", "--reason", "again"]);
+    assert!(!refused.status.success());
+
+    // The next one, without a share, reaches everybody at once.
+    let three: [(u64, &[&str]); 2] = [(2, &["worse.example"]), (3, &["worst.example"])];
+    collector.cosc.sign(3, &three).await;
+    let (_push, reply) = Push::whole(&collector, &desk).await;
+    assert!(matches!(reply, PushReply::Accepted { serial: Serial(3), .. }), "{reply:?}");
+    offered(&mut first_live, &mut first, 3).await;
+    offered(&mut other_live, &mut other, 3).await;
+    assert!(!collector.state("canary").exists());
+    assert_eq!(fs::read_dir(collector.state("repositories")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn an_operator_releases_a_bundle_and_the_export_verifies() {
+    let collector = Collector::start().await;
+    let desk = admitted_desk(&collector);
+    let (_push, [_, (mut other, mut other_live)]) = two_towns(&collector, &desk).await;
+    collector.ok(&["bundles", "release", "2", "--reason", "looked at"]);
+    offered(&mut other_live, &mut other, 2).await;
+    let stick = collector.state("stick");
+    let told = collector.ok(&["export", stick.to_str().unwrap()]);
+    assert!(told.contains("bundle 2 is in") && told.contains("with the desk's signatures"), "{told}");
+    let written = fs::read_dir(stick.join("metadata")).unwrap().count();
+    assert_eq!(written, fs::read_dir(collector.state("repository/metadata")).unwrap().count());
+    let again = collector.output(&["export", stick.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("not empty"));
 }
