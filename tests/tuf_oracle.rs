@@ -174,8 +174,8 @@ fn what_the_collector_signs_is_believed_by_python_tuf() -> Result<()> {
     assert_eq!(timestamp()?, fs::read(place.path("repository/metadata/timestamp.json"))?);
 
     let key = run(place.collector()?.arg("online-key"))?;
-    fs::write(place.path("online.pem"), key)?;
-    place.root([1, 3], &["--add-online-key", "online.pem"])?;
+    fs::write(place.path("online-key.json"), key)?;
+    place.root([1, 3], &["--add-online-key", "online-key.json"])?;
     push()?;
     let signed = timestamp()?;
     assert_ne!(signed, fs::read(place.path("repository/metadata/timestamp.json"))?);

@@ -44,7 +44,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  vedetta-collector trust-root 1.root.json")]
     TrustRoot(commands::desks::TrustRoot),
     /// Print the public key with which this collector keeps bundles fresh, for the desk's root.
-    #[command(after_help = "Example:\n  vedetta-collector online-key > online-key.pem")]
+    #[command(after_help = "Example:\n  vedetta-collector online-key > online-key.json")]
     OnlineKey(commands::desks::PrintOnlineKey),
     /// Print a one-time code that enrols one sensor of a town.
     #[command(

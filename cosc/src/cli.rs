@@ -27,7 +27,7 @@ pub struct Cli {
 enum Command {
     /// Make the keys that sign bundles, and the first root that names them
     #[command(
-        after_help = "Example:\n  vedetta-cosc keygen --out /media/ceremony/keys --online-key online-key.pem"
+        after_help = "Example:\n  vedetta-cosc keygen --out /media/ceremony/keys --online-key online-key.json"
     )]
     Keygen {
         /// Folder for the keys; made when it is not there, nothing in it is overwritten
@@ -92,7 +92,7 @@ enum Command {
         vedetta-cosc root --keys keys --repository repository --root-key /media/a/root-1.pem --root-key /media/b/root-3.pem \\\n    \
         --replace-root-key\n  \
         vedetta-cosc root --keys keys --repository repository --root-key /media/a/root-1.pem --root-key /media/b/root-2.pem \\\n    \
-        --remove-online-keys --add-online-key online-key.pem"
+        --remove-online-keys --add-online-key online-key.json"
     )]
     Root(RootArguments),
     /// Make this desk's key and the request that a collector's operator admits

@@ -8,11 +8,9 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use protocol::enrolment::fingerprint;
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
-use rustls_pki_types::SubjectPublicKeyInfoDer;
-use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::{Ed25519Key, Ed25519Scheme, Key};
@@ -38,9 +36,6 @@ pub const DAILY_ROLES: [(RoleType, &str); 3] = [
 
 /// The roles that a collector's online key may sign.
 pub const ONLINE_ROLES: [RoleType; 2] = [RoleType::Snapshot, RoleType::Timestamp];
-/// What stands before an Ed25519 public key in its `SubjectPublicKeyInfo` (RFC 8410 §4).
-const ED25519_KEY_INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-const ED25519_KEY_BYTES: usize = 32;
 
 /// Makes all keys and the first root in a folder; returns what to tell the person who did it. A collector's online key
 /// may sign snapshot and timestamp beside the desk's own.
@@ -115,10 +110,11 @@ pub fn read_online_key(path: &Path) -> Result<Key> {
             path.file_name().unwrap_or_default().to_string_lossy()
         )
     };
-    let der = SubjectPublicKeyInfoDer::from_pem_slice(&files::read(path)?).with_context(wanted)?;
-    let public =
-        der.as_ref().strip_prefix(ED25519_KEY_INFO.as_slice()).filter(|key| key.len() == ED25519_KEY_BYTES);
-    Ok(ed25519(public.with_context(wanted)?))
+    let key: Key = serde_json::from_slice(&files::read(path)?).with_context(wanted)?;
+    match key {
+        Key::Ed25519 { .. } => Ok(key),
+        _ => Err(anyhow!(wanted())),
+    }
 }
 
 /// Lets a collector's online key sign snapshot and timestamp, beside the keys that do.
@@ -226,11 +222,7 @@ pub fn in_days(days: i64) -> jiff::Timestamp {
 
 /// A key as metadata holds it.
 pub fn tuf_key(key: &KeyPair) -> Key {
-    ed25519(key.der_bytes())
-}
-
-fn ed25519(public: &[u8]) -> Key {
-    let keyval = Ed25519Key { public: public.to_vec().into(), _extra: HashMap::new() };
+    let keyval = Ed25519Key { public: key.der_bytes().to_vec().into(), _extra: HashMap::new() };
     Key::Ed25519 { keyval, scheme: Ed25519Scheme::Ed25519, _extra: HashMap::new() }
 }
 

@@ -69,7 +69,8 @@ impl Desk {
 
     fn online_key(&self, name: &str) -> PathBuf {
         let path = self.path(name);
-        fs::write(&path, KeyPair::generate_for(&PKCS_ED25519).unwrap().public_key_pem()).unwrap();
+        let key = tuf_key(&KeyPair::generate_for(&PKCS_ED25519).unwrap());
+        fs::write(&path, serde_json::to_vec(&key).unwrap()).unwrap();
         path
     }
 }
@@ -147,7 +148,7 @@ fn a_lost_root_key_is_replaced_by_the_two_that_are_left() {
 fn collectors_keys_come_and_go_and_the_desks_stay() {
     let desk = Desk::new();
     desk.sign(1).unwrap();
-    let [first, second] = ["a.pem", "b.pem"].map(|name| desk.online_key(name));
+    let [first, second] = ["a.json", "b.json"].map(|name| desk.online_key(name));
     desk.change(|it| it.add_online_keys = vec![first.clone()]).unwrap();
     assert!(desk.refused(|it| it.add_online_keys = vec![first.clone()]).contains("already"));
     desk.change(|it| {
@@ -190,8 +191,8 @@ fn too_few_or_wrong_root_keys_sign_nothing() {
 fn a_first_root_may_name_a_collectors_key() {
     let desk = Desk(TempDir::new().unwrap());
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-    fs::write(desk.path("online.pem"), key.public_key_pem()).unwrap();
-    keys::generate(&desk.path("keys"), Some(&desk.path("online.pem"))).unwrap();
+    fs::write(desk.path("online.json"), serde_json::to_vec(&tuf_key(&key)).unwrap()).unwrap();
+    keys::generate(&desk.path("keys"), Some(&desk.path("online.json"))).unwrap();
     desk.sign(1).unwrap();
     assert_eq!(desk.verified(), (1, Serial(1)));
     let root = desk.root();

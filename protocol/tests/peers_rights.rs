@@ -81,13 +81,14 @@ fn a_sensor_tells_a_collector_of_itself_only() {
 
 #[test]
 fn a_desk_brings_signed_files_and_hears_what_became_of_them() {
-    let push = all_of!(DeskMessage { Offer { files }, Chunk { bytes }, Unknown {} });
-    assert_eq!(push, ["Offer files", "Chunk bytes", "Unknown"]);
+    let push = all_of!(DeskMessage { Offer { files, rollout }, Chunk { bytes }, Unknown {} });
+    assert_eq!(push, ["Offer files rollout", "Chunk bytes", "Unknown"]);
     let reply = all_of!(PushReply {
         Want { paths },
         Accepted { serial, indicators, connected },
         Refused { reason },
         Progress { comune, agent, serial, outcome },
+        Rollout { serial, state },
         Unknown {},
     });
     let names = [
@@ -95,6 +96,7 @@ fn a_desk_brings_signed_files_and_hears_what_became_of_them() {
         "Accepted serial indicators connected",
         "Refused reason",
         "Progress comune agent serial outcome",
+        "Rollout serial state",
         "Unknown",
     ];
     assert_eq!(reply, names);

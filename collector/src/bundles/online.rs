@@ -11,6 +11,7 @@ use protocol::Timestamp;
 use protocol::repository::{METADATA_FOLDER, next_online_version, seconds_of_online_version};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use sha2::{Digest as _, Sha256};
+use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::{Ed25519Key, Ed25519Scheme, Key};
 use tough::schema::{
     Hashes, Metafile, Role, RoleType, Root, Signature, Signed, Snapshot, Targets, Timestamp as TimestampRole,
@@ -118,15 +119,21 @@ impl OnlineKey {
         }
     }
 
-    /// The public half (PEM), for the desk.
-    pub fn public_pem(&self) -> String {
-        self.0.public_key_pem()
+    /// The public half, as metadata holds it (JSON), for the desk.
+    ///
+    /// # Errors
+    /// None for an Ed25519 key.
+    pub fn public_json(&self) -> Result<String, OnlineError> {
+        serde_json::to_string(&self.public()).map_err(sign)
     }
 
-    fn id(&self) -> Result<tough::schema::decoded::Decoded<tough::schema::decoded::Hex>, OnlineError> {
+    fn public(&self) -> Key {
         let keyval = Ed25519Key { public: self.0.der_bytes().to_vec().into(), _extra: HashMap::new() };
-        let key = Key::Ed25519 { keyval, scheme: Ed25519Scheme::Ed25519, _extra: HashMap::new() };
-        key.key_id().map_err(sign)
+        Key::Ed25519 { keyval, scheme: Ed25519Scheme::Ed25519, _extra: HashMap::new() }
+    }
+
+    fn id(&self) -> Result<Decoded<Hex>, OnlineError> {
+        self.public().key_id().map_err(sign)
     }
 
     /// Whether the root lets this key alone sign both.

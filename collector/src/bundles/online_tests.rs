@@ -126,10 +126,6 @@ impl Place {
 }
 
 fn root_of(version: u64, desk: &OnlineKey, online: &[&OnlineKey]) -> Vec<u8> {
-    let key = |it: &OnlineKey| {
-        let keyval = Ed25519Key { public: it.0.der_bytes().to_vec().into(), _extra: extra() };
-        Key::Ed25519 { keyval, scheme: Ed25519Scheme::Ed25519, _extra: extra() }
-    };
     let role = |keys: &[&OnlineKey]| RoleKeys {
         keyids: keys.iter().map(|it| it.id().unwrap()).collect(),
         threshold: NonZeroU64::MIN,
@@ -147,7 +143,7 @@ fn root_of(version: u64, desk: &OnlineKey, online: &[&OnlineKey]) -> Vec<u8> {
             (RoleType::Timestamp, role(online)),
         ]
         .into(),
-        keys: online.iter().chain([&desk]).map(|it| (it.id().unwrap(), key(it))).collect(),
+        keys: online.iter().chain([&desk]).map(|it| (it.id().unwrap(), it.public())).collect(),
         _extra: extra(),
     };
     let signature = Signature {
@@ -258,8 +254,8 @@ fn the_key_is_private_and_stays_the_same() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = TempDir::new().unwrap();
     let state = StateFolder::new(folder.path());
-    let made = OnlineKey::open(&state).unwrap().public_pem();
-    assert_eq!(OnlineKey::open(&state).unwrap().public_pem(), made);
+    let made = OnlineKey::open(&state).unwrap().public_json().unwrap();
+    assert_eq!(OnlineKey::open(&state).unwrap().public_json().unwrap(), made);
     assert_eq!(fs::metadata(state.online_key()).unwrap().permissions().mode() & 0o777, 0o600);
     fs::write(state.online_key(), "rubbish").unwrap();
     assert!(matches!(OnlineKey::open(&state), Err(OnlineError::NoKey(_))));

@@ -66,13 +66,13 @@ impl TrustRoot {
 }
 
 impl PrintOnlineKey {
-    /// Prints the key (PEM) on standard output, and what to do with it beside.
+    /// Prints the key (JSON) on standard output, and what to do with it beside.
     ///
     /// # Errors
     /// When the key can neither be read nor made.
     pub fn run(self, config: &Config) -> anyhow::Result<()> {
         let key = OnlineKey::open(&config.state)?;
-        std::io::stdout().write_all(key.public_pem().as_bytes()).context("standard output")?;
+        writeln!(std::io::stdout(), "{}", key.public_json()?).context("standard output")?;
         eprintln!(
             "give this to the desk: `vedetta-cosc keygen --online-key FILE` at the beginning, or later \
              `vedetta-cosc root --add-online-key FILE`, then push; until then the desk's own signatures are served"

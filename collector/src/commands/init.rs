@@ -146,7 +146,7 @@ impl Init {
             writeln!(out, "configuration:          {}", config.display())?;
         }
         eprintln!(
-            "for the desk, so that this collector keeps bundles fresh by itself: `vedetta-collector online-key > online-key.pem`"
+            "for the desk, so that this collector keeps bundles fresh by itself: `vedetta-collector online-key > online-key.json`"
         );
         if plan.root.is_none() {
             eprintln!(
