@@ -110,7 +110,7 @@ async fn revocation_ends_every_kind_of_connection_within_a_second() {
     let idle = connect(&collector, ALPN_PUSH, Some(&desk)).await.unwrap();
     let offering = connect(&collector, ALPN_PUSH, Some(&desk)).await.unwrap();
     let (mut send, mut recv) = offering.open_bi().await.unwrap();
-    write(&mut send, &DeskMessage::Offer { files: collector.cosc.files() }).await;
+    write(&mut send, &DeskMessage::Offer { files: collector.cosc.files(), rollout: None }).await;
     let _want: PushReply = read(&mut recv).await;
     let silent = sensor.connect(&collector).await;
     let mut welcomed = sensor.connect(&collector).await;
