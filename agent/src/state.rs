@@ -1,6 +1,8 @@
 //! The agent's small state, which can be rebuilt: sled behind one type, because its `flush` does not reach the
 //! disk and a damaged file can make it panic, hang or open empty (see [`State::open`]).
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,6 +65,52 @@ pub struct State {
     folder: PathBuf,
     db: sled::Db,
     tree: sled::Tree,
+    names: RefCell<Names>,
+}
+
+/// Which names were ever saved, in a small file beside the database: one that lost its end, or was removed, opens
+/// without a word, and what it has forgotten would pass for new.
+struct Names {
+    path: PathBuf,
+    hashes: BTreeSet<u32>,
+}
+
+impl Names {
+    /// What the file says; a damaged line is a name that is missing.
+    fn read(folder: &Path) -> Self {
+        let path = folder.with_extension("names");
+        let text = fs::read(&path).unwrap_or_default();
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let hash = |line| u32::from_str_radix(std::str::from_utf8(line).ok()?, 16).ok();
+        Self { path, hashes: lines.map(|line| hash(line).unwrap_or(0)).collect() }
+    }
+
+    /// Keeps to what the database has. Gives whether names were missing in it.
+    fn compare(&mut self, tree: &sled::Tree) -> bool {
+        let entries = tree.iter().filter_map(Result::ok).filter(|(_, value)| unsealed(value).is_some());
+        let present: BTreeSet<u32> = entries.map(|(name, _)| crc32fast::hash(&name)).collect();
+        let missing = !self.hashes.is_subset(&present);
+        self.hashes = present;
+        missing
+    }
+
+    /// Names were saved or forgotten. A file that cannot be written is written with the next new name.
+    fn change(&mut self, saved: &[u32], forgotten: &[u32]) {
+        let mut changed = self.hashes.clone();
+        changed.extend(saved);
+        changed.retain(|hash| !forgotten.contains(hash));
+        if changed == self.hashes {
+            return;
+        }
+        let text: String = changed.iter().map(|hash| format!("{hash:08x}\n")).collect();
+        let unfinished = self.path.with_extension("names.new");
+        let written = fs::write(&unfinished, text)
+            .and_then(|()| File::open(&unfinished)?.sync_all())
+            .and_then(|()| fs::rename(&unfinished, &self.path));
+        if written.is_ok() {
+            self.hashes = changed;
+        }
+    }
 }
 
 enum Trial {
@@ -86,7 +134,7 @@ impl State {
         let reason = match first {
             Trial::Good(db, tree) => {
                 let opened = if existed { Opened::Kept } else { Opened::New };
-                return Ok((Self { folder: folder.into(), db, tree }, opened));
+                return Ok(Self::whole(folder, (db, tree), opened));
             }
             Trial::Io(error) => return Err(io_error(error)),
             Trial::Damaged(reason) => reason,
@@ -94,15 +142,26 @@ impl State {
         // Without its snapshots sled reads its whole log again, which often is intact.
         remove_snapshots(folder, |name| name.starts_with("snap.")).map_err(io_error)?;
         if !marked && let Trial::Good(db, tree) = try_open(folder, existed) {
-            return Ok((Self { folder: folder.into(), db, tree }, Opened::Kept));
+            return Ok(Self::whole(folder, (db, tree), Opened::Kept));
         }
         let aside = quarantine(folder).map_err(io_error)?;
         warn!(reason, aside = %aside.display(), "the state was damaged and is rebuilt; logs are read again");
         match try_open(folder, false) {
-            Trial::Good(db, tree) => Ok((Self { folder: folder.into(), db, tree }, Opened::Rebuilt)),
+            Trial::Good(db, tree) => Ok(Self::whole(folder, (db, tree), Opened::Rebuilt)),
             Trial::Io(error) => Err(io_error(error)),
             Trial::Damaged(reason) => Err(StateError::Damaged { folder: folder.into(), reason }),
         }
+    }
+
+    /// A state that opened, unless names that were saved are missing in it.
+    fn whole(folder: &Path, (db, tree): (sled::Db, sled::Tree), opened: Opened) -> (Self, Opened) {
+        let mut names = Names::read(folder);
+        let missing = names.compare(&tree);
+        if missing && opened != Opened::Rebuilt {
+            warn!(folder = %folder.display(), "the state has lost positions; those logs are read again");
+        }
+        let opened = if missing { Opened::Rebuilt } else { opened };
+        (Self { folder: folder.into(), db, tree, names: RefCell::new(names) }, opened)
     }
 
     /// What was saved under a name; `None` for nothing and for what its checksum does not fit.
@@ -127,7 +186,10 @@ impl State {
             let sealed = seal(value).map_err(|error| self.io_error(io::Error::other(error)))?;
             batch.insert(name.as_slice(), sealed);
         }
-        self.apply(batch)
+        self.apply(batch)?;
+        let saved: Vec<u32> = values.iter().map(|(name, _)| crc32fast::hash(name)).collect();
+        self.names.borrow_mut().change(&saved, &[]);
+        Ok(())
     }
 
     /// Removes values.
@@ -137,6 +199,8 @@ impl State {
     pub fn forget(&self, names: &[Vec<u8>]) -> Result<(), StateError> {
         let mut batch = sled::Batch::default();
         names.iter().for_each(|name| batch.remove(name.as_slice()));
+        let forgotten: Vec<u32> = names.iter().map(|name| crc32fast::hash(name)).collect();
+        self.names.borrow_mut().change(&[], &forgotten);
         self.apply(batch)
     }
 
@@ -267,8 +331,13 @@ fn seal<T: Serialize>(value: &T) -> serde_json::Result<Vec<u8>> {
 }
 
 fn unseal<T: DeserializeOwned>(sealed: &[u8]) -> Option<T> {
+    serde_json::from_slice(unsealed(sealed)?).ok()
+}
+
+/// A value's text, if it is as it was sealed.
+fn unsealed(sealed: &[u8]) -> Option<&[u8]> {
     let (crc, json) = sealed.split_first_chunk::<4>()?;
-    (crc32fast::hash(json).to_be_bytes() == *crc).then(|| serde_json::from_slice(json).ok())?
+    (crc32fast::hash(json).to_be_bytes() == *crc).then_some(json)
 }
 
 #[cfg(test)]
@@ -295,8 +364,8 @@ mod tests {
         }
         let left = state.load_all::<u64>();
         assert!(left.iter().all(|value| values.contains(value)), "a value was made up: {left:?}");
-        if opened == Opened::Kept && expected.is_some() {
-            assert_eq!(left, values);
+        if opened == Opened::Kept {
+            assert_eq!(left, values, "values are missing, and nobody was told");
         }
         state.save(&[(b"new".to_vec(), 7_u64)]).unwrap();
         assert_eq!(state.load::<u64>(b"new"), Some(7));
@@ -336,6 +405,62 @@ mod tests {
                 },
                 None,
             );
+        }
+    }
+
+    #[test]
+    fn what_was_removed_or_lost_its_end_is_not_taken_for_new() {
+        check_damaged(|folder| fs::remove_dir_all(folder).unwrap(), Some(Opened::Rebuilt));
+        check_damaged(
+            |folder| {
+                let file = fs::OpenOptions::new().write(true).open(folder.join("db")).unwrap();
+                file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+            },
+            None,
+        );
+    }
+
+    /// Damage while the state is in use, which goes on to be saved to and is opened again after a kill or a stop.
+    #[test]
+    fn damage_while_it_is_in_use_is_noticed_at_the_next_start() {
+        let halve = |folder: &Path| {
+            let file = fs::OpenOptions::new().write(true).open(folder.join("db")).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        };
+        let flip = |folder: &Path| {
+            let mut bytes = fs::read(folder.join("db")).unwrap();
+            let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+            bytes[used / 2] ^= 0x10;
+            fs::write(folder.join("db"), bytes).unwrap();
+        };
+        let leave =
+            |folder: &Path| fs::write(folder.join("snap.0000000000000001.generating"), b"half").unwrap();
+        let damages: [&dyn Fn(&Path); 4] =
+            [&|folder| fs::remove_dir_all(folder).unwrap(), &halve, &flip, &leave];
+        for (number, damage) in damages.iter().enumerate() {
+            let parent = tempfile::tempdir().unwrap();
+            let folder = parent.path().join("state");
+            let (state, _) = State::open(&folder).unwrap();
+            let old: Vec<(Vec<u8>, u64)> = (0..50).map(|number| (vec![number], 1)).collect();
+            state.save(&old).unwrap();
+            damage(&folder);
+            let newer: Vec<(Vec<u8>, u64)> = (0..50).map(|number| (vec![number], 2)).collect();
+            // It may fail: then the positions before are those that count.
+            let _ = state.save(&newer);
+            drop(state);
+            let (state, opened) = State::open(&folder).unwrap();
+            let left = state.load_all::<u64>();
+            assert!(
+                left.iter().all(|value| old.contains(value) || newer.contains(value)),
+                "{number}: made up"
+            );
+            assert!(
+                opened == Opened::Rebuilt || left.len() == 50,
+                "{number}: {} are left unnoticed",
+                left.len()
+            );
+            state.save(&newer).unwrap();
+            assert_eq!(state.load_all::<u64>(), newer);
         }
     }
 

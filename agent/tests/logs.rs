@@ -175,6 +175,51 @@ fn a_lost_state_reads_again_under_the_same_identities() {
     assert_eq!(identities(&after).len(), 25, "a line read again became another hit");
 }
 
+/// Damages the state under a running worker, then lets it read on, end, and begin again.
+fn check_damage_while_running(damage: impl Fn(&Path)) {
+    let mut gateway = Gateway::new("syslog");
+    let running = gateway.start();
+    gateway.write("syslog", 20);
+    let all = |gateway: &Gateway, control: &SpoolControl| {
+        let hits = gateway.hits(control);
+        hits.iter().map(|hit| hit.observable.to_string()).collect::<BTreeSet<_>>().len() as u64
+    };
+    wait_for("all lines", || all(&gateway, &running.control) == 20);
+    damage(&gateway.path("agent/state"));
+    gateway.write("syslog", 5);
+    // The worker may end because of the damage, and with it the agent, which is started again.
+    wait_for("the new lines", || all(&gateway, &running.control) == 25 || running.logs.is_finished());
+    let Running { stopper, logs, joining, spool, .. } = running;
+    drop(stopper);
+    let _ = logs.join().unwrap();
+    joining.join().unwrap().unwrap();
+    spool.join().unwrap().unwrap();
+    gateway.write("syslog", 5);
+    let running = gateway.start();
+    wait_for("every line", || all(&gateway, &running.control) == 30);
+    assert_eq!(identities(&gateway.hits(&running.control)).len(), 30, "a line became another hit");
+    drop(running.stopper);
+    running.logs.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_state_that_is_removed_or_damaged_while_it_is_used_loses_no_line() {
+    check_damage_while_running(|state| fs::remove_dir_all(state).unwrap());
+    check_damage_while_running(|state| {
+        let file = OpenOptions::new().write(true).open(state.join("db")).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    });
+    check_damage_while_running(|state| {
+        let mut bytes = fs::read(state.join("db")).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        (0..used).step_by(97).for_each(|at| bytes[at] ^= 0x20);
+        fs::write(state.join("db"), bytes).unwrap();
+    });
+    check_damage_while_running(|state| {
+        fs::write(state.join("snap.0000000000000001.generating"), b"half").unwrap();
+    });
+}
+
 fn damage(state: &Path) {
     fs::write(state.join("db"), b"").unwrap();
     for entry in fs::read_dir(state).unwrap() {
