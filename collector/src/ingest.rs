@@ -22,6 +22,7 @@ mod fetch;
 mod frames;
 mod peer;
 mod push;
+mod quota;
 mod rates;
 mod refusal;
 mod reset;

@@ -191,11 +191,10 @@ async fn serve_sensor(connection: &Connection, shared: &Arc<Shared>, stranger: S
         return Err((who.clone(), Refusal::WrongRole { wanted: "a sensor", identity: who }));
     };
     let comune_name = check_standing(shared, &peer).await?;
-    let _seat =
-        shared.seats.take(&peer.identity, Instant::now()).map_err(|refusal| (who.clone(), refusal))?;
+    let seat = shared.seats.take(&peer.identity, Instant::now()).map_err(|refusal| (who.clone(), refusal))?;
     drop(stranger);
     let place = shared.twins.place(agent, connection.stable_id());
-    let sensor = SensorPeer { comune, comune_name, agent, certificate: peer.serial.clone(), place };
+    let sensor = SensorPeer { comune, comune_name, agent, certificate: peer.serial.clone(), place, seat };
     let served = tokio::select! {
         biased;
         unwelcome = shared.until_unwelcome(&peer) => Err(unwelcome),

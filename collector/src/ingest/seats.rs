@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use protocol::Identity;
 
+use super::quota::Quota;
 use super::rates::Rate;
 use super::refusal::Refusal;
 
@@ -22,8 +23,15 @@ pub(super) struct Seats(Arc<Mutex<Taken>>);
 
 #[derive(Debug)]
 struct Taken {
-    open: HashMap<Identity, usize>,
+    open: HashMap<Identity, Open>,
     begun: Rate<Identity>,
+}
+
+/// The open connections of one identity.
+#[derive(Debug)]
+struct Open {
+    count: usize,
+    quota: Quota,
 }
 
 impl Default for Seats {
@@ -38,6 +46,8 @@ impl Default for Seats {
 pub(super) struct Seat {
     seats: Seats,
     identity: Identity,
+    /// What the identity may have stored.
+    pub quota: Quota,
 }
 
 impl Seats {
@@ -49,21 +59,22 @@ impl Seats {
                 "too many connections with this certificate in a short time".into(),
             ));
         }
-        let count = taken.open.entry(identity.clone()).or_default();
-        if *count >= SEATS_MAX {
+        let fresh = || Open { count: 0, quota: Quota::new(now) };
+        let open = taken.open.entry(identity.clone()).or_insert_with(fresh);
+        if open.count >= SEATS_MAX {
             return Err(Refusal::Overload("too many connections with this certificate".into()));
         }
-        *count += 1;
-        Ok(Seat { seats: self.clone(), identity: identity.clone() })
+        open.count += 1;
+        Ok(Seat { seats: self.clone(), identity: identity.clone(), quota: open.quota.clone() })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let Ok(mut taken) = self.seats.0.lock() else { return };
-        if let Some(count) = taken.open.get_mut(&self.identity) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(open) = taken.open.get_mut(&self.identity) {
+            open.count = open.count.saturating_sub(1);
+            if open.count == 0 {
                 taken.open.remove(&self.identity);
             }
         }

@@ -2,7 +2,7 @@
 //! stored under the town and the sensor of its certificate, whatever a message says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::Identity;
 use protocol::frame::{FrameDecoder, encode};
@@ -17,6 +17,7 @@ use tracing::info;
 use super::fetch;
 use super::frames::PEER_TIMEOUT;
 use super::refusal::Refusal;
+use super::seats::Seat;
 use super::shared::Shared;
 use super::twins::Place;
 use super::writer::{Answer, Answers, Work};
@@ -46,6 +47,7 @@ pub(super) struct SensorPeer {
     /// Serial of its certificate.
     pub certificate: String,
     pub place: Place,
+    pub seat: Seat,
 }
 
 /// Serves until the sensor goes or breaks the protocol.
@@ -133,8 +135,10 @@ impl Session<'_> {
             if !self.transmit(&mut send).await? {
                 return Ok(());
             }
+            let wait = self.sensor.seat.quota.wait(Instant::now());
             tokio::select! {
-                chunk = recv.read_chunk(CHUNK_BYTES, true) => match chunk {
+                () = tokio::time::sleep(wait), if !wait.is_zero() => {}
+                chunk = recv.read_chunk(CHUNK_BYTES, true), if wait.is_zero() => match chunk {
                     Ok(Some(chunk)) => self.take_in(&chunk.bytes).await?,
                     Ok(None) | Err(_) => return Ok(()),
                 },
@@ -231,6 +235,7 @@ impl Session<'_> {
                 }
             }
             CollectorEvent::Commit { first, records } => {
+                self.sensor.seat.quota.spend(records.len(), Instant::now());
                 Work::Records { spool: self.spool()?, first, records, answers: self.answers.clone() }
             }
             CollectorEvent::Gap { from, to } => {

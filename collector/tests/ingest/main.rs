@@ -10,6 +10,8 @@ mod early;
 #[cfg(test)]
 mod enrolment;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod forge;
 #[cfg(test)]
 mod full_disk;
