@@ -230,9 +230,12 @@ public_addresses = ["$centre_address:$ingest_port"]
 [console]
 listen = "$console_address:$console_port"
 TOML
-    step set-up.log "$bin/vedetta-cosc" keygen --out "$work/keys"
     step set-up.log collector init --host "$centre_address" --host localhost --host 127.0.0.1 --operator turno \
-        --operator-password-file "$work/password" --cosc-root "$work/keys/1.root.json"
+        --operator-password-file "$work/password"
+    collector online-key 2>>"$work/set-up.log" >"$work/online-key.json" ||
+        fail "the collector shows no online key: $(tail -n 3 "$work/set-up.log")"
+    step set-up.log "$bin/vedetta-cosc" keygen --out "$work/keys" --online-key "$work/online-key.json"
+    step set-up.log collector trust-root "$work/keys/1.root.json"
     step set-up.log "$bin/vedetta-cosc" request --name cosc-esempio --out "$work/desk"
     collector admit-desk "$work/desk/desk.req.pem" --name cosc-esempio 2>>"$work/set-up.log" >"$work/desk/chain.pem" ||
         fail "the desk was not admitted: $(tail -n 3 "$work/set-up.log")"

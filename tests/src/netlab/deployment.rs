@@ -31,7 +31,6 @@ impl<'a> Centre<'a> {
             folder.join("collector.toml"),
             format!("state_dir = \"{}\"\n", folder.join("collector").display()),
         )?;
-        centre.desk(&["keygen", "--out", &centre.path("keys")])?;
         centre.collector(&[
             "init",
             "--host",
@@ -40,9 +39,16 @@ impl<'a> Centre<'a> {
             "turno",
             "--operator-password-file",
             &centre.path("password"),
-            "--cosc-root",
-            &centre.path("keys/1.root.json"),
         ])?;
+        std::fs::write(folder.join("online-key.json"), centre.collector(&["online-key"])?)?;
+        centre.desk(&[
+            "keygen",
+            "--out",
+            &centre.path("keys"),
+            "--online-key",
+            &centre.path("online-key.json"),
+        ])?;
+        centre.collector(&["trust-root", &centre.path("keys/1.root.json")])?;
         centre.desk(&["request", "--name", "cosc-esempio", "--out", &centre.path("desk")])?;
         let chain =
             centre.collector(&["admit-desk", &centre.path("desk/desk.req.pem"), "--name", "cosc-esempio"])?;
