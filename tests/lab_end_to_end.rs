@@ -16,6 +16,7 @@ use vedetta_tests::netlab::network::{GATEWAY, HOST, INTRUDER, Network, OUTSIDE};
 use vedetta_tests::netlab::program::Program;
 use vedetta_tests::netlab::traffic::{self, converse};
 use vedetta_tests::netlab::{count_from_environment, wait_for};
+use vedetta_tests::seed::Seed;
 
 const DNS_NAME: &str = "domanda.cattivo.example";
 const TLS_NAME: &str = "cifrato.cattivo.example";
@@ -127,8 +128,9 @@ fn each_conversation_becomes_exactly_one_hit_with_direction_and_inner_host() -> 
 /// Every line carries an indicator of its own, so a lost and a doubled hit both show.
 #[test]
 fn killed_collectors_and_agents_lose_nothing_and_double_nothing() -> anyhow::Result<()> {
-    let lines = count_from_environment("VEDETTA_LINES", 3000);
-    let kills = count_from_environment("VEDETTA_AGENT_KILLS", 6);
+    let lines = count_from_environment("VEDETTA_LINES", 6000);
+    let kills = count_from_environment("VEDETTA_AGENT_KILLS", 200);
+    let mut seed = Seed::new(count_from_environment("VEDETTA_KILL_SEED", 1));
     let outage = Duration::from_secs(count_from_environment("VEDETTA_OUTAGE_SECONDS", 15));
     let folder = tempfile::tempdir()?;
     let network = Network::new("vdkill")?;
@@ -136,18 +138,20 @@ fn killed_collectors_and_agents_lose_nothing_and_double_nothing() -> anyhow::Res
     let Deployed { centre, collector, sensor, mut agent } = deploy(&network, folder.path(), &names)?;
 
     let log = sensor.town_log();
+    // A life lasts a fifth of a second, and lines come over all of them.
+    let pause = Duration::from_millis(200 * kills * 100 / lines.max(1));
     let writer = std::thread::spawn(move || -> anyhow::Result<()> {
         let mut file = File::options().append(true).open(&log)?;
         for (number, name) in names.iter().enumerate() {
             writeln!(file, "Nov 22 10:00:00 gw dnsmasq[9]: query[A] {name} from 192.0.2.10")?;
             if number % 100 == 99 {
-                std::thread::sleep(Duration::from_millis(150)); // about 600 lines a second
+                std::thread::sleep(pause);
             }
         }
         Ok(())
     });
-    for kill in 0..kills {
-        std::thread::sleep(Duration::from_millis(230 + 170 * (kill % 5)));
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(seed.between(5, 251)));
         agent.kill()?;
         agent = sensor.start()?;
     }
