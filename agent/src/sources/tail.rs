@@ -130,10 +130,16 @@ impl Worker {
         let Some((state, opened)) = self.open_state()? else { return Ok(()) };
         self.begin(&state, opened);
         let mut round_at = Instant::now();
+        let mut is_first = true;
         loop {
             self.outbox.flush()?;
             let more = self.look(&state)?;
             self.take_marks();
+            // At once, or an agent that is killed within a second again and again fills its spool with the same lines.
+            if is_first && !self.unsaved.is_empty() {
+                is_first = false;
+                self.save(&state)?;
+            }
             if round_at.elapsed() >= ROUND_EVERY {
                 round_at = Instant::now();
                 self.round(&state);
