@@ -36,6 +36,12 @@ pub(crate) mod twins;
 const READERS_MAX: usize = 4;
 /// How long a write waits for another process, such as the command line beside the service.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory of the writer for pages. Hits of hundreds of towns change pages all over the indexes: what is not in
+/// memory is read from the disk first. Readers look at few pages and have SQLite's 2 MiB.
+const WRITER_CACHE_KIBIBYTES: i64 = 64 << 10;
+/// Pages in the log from which the writer moves them into the database. With 32 MiB a page that many
+/// commits change is moved once for all of them.
+const CHECKPOINT_PAGES: i64 = 8_192;
 
 /// The database; clones share its connections.
 #[derive(Clone)]
@@ -141,7 +147,7 @@ impl Store {
             std::io::ErrorKind::PermissionDenied => StoreError::NotWritable(path.into()),
             _ => StoreError::Missing(path.into()),
         })?;
-        let migrated = connect(path).and_then(|mut writer| {
+        let migrated = connect_to_write(path).and_then(|mut writer| {
             schema::migrate(&mut writer, path)?;
             Ok(writer)
         });
@@ -230,9 +236,15 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 8_192)?;
     connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn connect_to_write(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path)?;
+    // Below zero it counts KiB, not pages.
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIBIBYTES)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     Ok(connection)
 }
 
