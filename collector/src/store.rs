@@ -228,6 +228,16 @@ fn restrict(file: &std::fs::File) -> std::io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }
 
+/// SQLite's integers are signed: what is above their range is stored as their largest.
+fn to_stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number that [`to_stored`] made; what is below zero was not.
+fn from_stored(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -3,7 +3,7 @@
 use protocol::{BundleHeader, Indicator, Serial, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::{Store, StoreError, audit, rollouts};
+use super::{Store, StoreError, audit, from_stored, rollouts, to_stored};
 use crate::bundles::rollout::{Offered, Reach};
 use crate::clock;
 
@@ -15,7 +15,7 @@ pub(crate) async fn newest(store: &Store) -> Result<Serial, StoreError> {
 fn newest_serial(connection: &Connection) -> rusqlite::Result<Serial> {
     let serial: i64 =
         connection.query_row("SELECT coalesce(max(serial), 0) FROM bundle", [], |row| row.get(0))?;
-    Ok(Serial(u64::try_from(serial).unwrap_or(0)))
+    Ok(Serial(from_stored(serial)))
 }
 
 /// Stores some indicators of a bundle; doing it again changes nothing.
@@ -24,7 +24,7 @@ pub(crate) async fn keep_indicators(
     serial: Serial,
     indicators: Vec<Indicator>,
 ) -> Result<(), StoreError> {
-    let serial = i64::try_from(serial.0).unwrap_or(i64::MAX);
+    let serial = to_stored(serial.0);
     store
         .write(move |transaction| {
             let mut statement = transaction.prepare_cached(
@@ -62,8 +62,8 @@ pub(crate) async fn keep(
     let now = clock::now().as_micros();
     store
         .write(move |transaction| {
-            let serial = i64::try_from(header.serial.0).unwrap_or(i64::MAX);
-            let indicators = i64::try_from(header.indicators).unwrap_or(i64::MAX);
+            let serial = to_stored(header.serial.0);
+            let indicators = to_stored(header.indicators);
             let before = offered_by(transaction)?;
             transaction.execute(
                 "INSERT INTO bundle (serial, issuer, created_at, received_at, indicators, pushed_by)
@@ -114,7 +114,7 @@ pub(crate) async fn sensors_connected(store: &Store) -> Result<u64, StoreError> 
         .read(|connection| {
             let sql = "SELECT count(*) FROM agent WHERE connected != 0";
             let connected: i64 = connection.query_row(sql, [], |row| row.get(0))?;
-            Ok(u64::try_from(connected).unwrap_or(0))
+            Ok(from_stored(connected))
         })
         .await
 }

@@ -3,7 +3,7 @@
 use protocol::{Serial, Timestamp};
 use rusqlite::Connection;
 
-use super::{Store, StoreError, bundles};
+use super::{Store, StoreError, bundles, from_stored, to_stored};
 
 /// A sensor and the bundles that it was offered.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -48,7 +48,6 @@ pub(crate) fn progress(connection: &Connection) -> rusqlite::Result<Vec<Progress
          WHERE EXISTS (SELECT 1 FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL)
          ORDER BY c.name COLLATE NOCASE, a.host_name, a.id",
     )?;
-    let number = |value: i64| u64::try_from(value).unwrap_or(0);
     let rows = statement.query_map([], |row| {
         let comune: String = row.get(0)?;
         Ok(Progress {
@@ -58,9 +57,9 @@ pub(crate) fn progress(connection: &Connection) -> rusqlite::Result<Vec<Progress
             comune_name: row.get(1)?,
             agent: row.get(2)?,
             host_name: row.get(3)?,
-            in_force: number(row.get(4)?),
+            in_force: from_stored(row.get(4)?),
             outcome: row.get(5)?,
-            outcome_of: number(row.get(6)?),
+            outcome_of: from_stored(row.get(6)?),
             reason: row.get(7)?,
             outcome_at: row.get::<_, Option<i64>>(8)?.map(Timestamp::from_micros),
             behind: 0,
@@ -83,11 +82,11 @@ fn behind(
     offered: Serial,
 ) -> rusqlite::Result<(u64, Option<Timestamp>)> {
     let sql = "SELECT count(*), min(received_at) FROM bundle WHERE serial > ?1 AND serial <= ?2";
-    let [in_force, offered] = [in_force, offered].map(|serial| i64::try_from(serial.0).unwrap_or(i64::MAX));
+    let [in_force, offered] = [in_force, offered].map(|serial| to_stored(serial.0));
     let (count, since): (i64, Option<i64>) = connection
         .prepare_cached(sql)?
         .query_row([in_force, offered], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((u64::try_from(count).unwrap_or(0), since.map(Timestamp::from_micros)))
+    Ok((from_stored(count), since.map(Timestamp::from_micros)))
 }
 
 /// The same, beside the service.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocol::{Serial, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{Store, StoreError, audit};
+use super::{Store, StoreError, audit, from_stored, to_stored};
 use crate::bundles::rollout::{Canary, Offered, Seen};
 use crate::clock;
 
@@ -49,14 +49,6 @@ impl Rollout {
     }
 }
 
-fn number(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-fn stored(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
 /// Towns with a sensor that may report, by identifier.
 pub(crate) async fn towns_with_sensors(store: &Store) -> Result<Vec<String>, StoreError> {
     store
@@ -87,12 +79,12 @@ pub(crate) fn begin(
     transaction.execute(
         "INSERT INTO rollout (serial, before, minutes, started_at, hits_before, state, reason, decided_by)
          VALUES (?1, ?2, ?3, ?4, ?5, 'canary', '', '')",
-        params![stored(serial.0), stored(before.0), minutes, now, hits_before],
+        params![to_stored(serial.0), to_stored(before.0), minutes, now, hits_before],
     )?;
     for town in towns {
         transaction.execute(
             "INSERT INTO rollout_town (serial, comune) VALUES (?1, ?2)",
-            params![stored(serial.0), town],
+            params![to_stored(serial.0), town],
         )?;
     }
     Ok(())
@@ -103,7 +95,7 @@ pub(crate) fn replace(transaction: &Transaction<'_>, by: Serial) -> Result<(), S
     transaction.execute(
         "UPDATE rollout SET state = 'replaced', decided_at = ?1, reason = 'bundle ' || ?2 || ' came'
          WHERE state IN ('canary', 'release_asked', 'stopped')",
-        params![clock::now().as_micros(), stored(by.0)],
+        params![clock::now().as_micros(), to_stored(by.0)],
     )?;
     Ok(())
 }
@@ -122,11 +114,11 @@ pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<Option<Rollout
             [],
             |row| {
                 Ok(Rollout {
-                    serial: number(row.get(0)?),
-                    before: number(row.get(1)?),
-                    minutes: number(row.get(2)?),
+                    serial: from_stored(row.get(0)?),
+                    before: from_stored(row.get(1)?),
+                    minutes: from_stored(row.get(2)?),
                     started_at: Timestamp::from_micros(row.get(3)?),
-                    hits_before: number(row.get(4)?),
+                    hits_before: from_stored(row.get(4)?),
                     state: row.get(5)?,
                     reason: row.get(6)?,
                     towns: Vec::new(),
@@ -139,7 +131,7 @@ pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<Option<Rollout
     let mut statement = connection.prepare_cached(
         "SELECT c.id, c.name FROM rollout_town t JOIN comune c ON c.id = t.comune WHERE t.serial = ?1 ORDER BY c.name",
     )?;
-    let rows = statement.query_map([stored(rollout.serial)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map([to_stored(rollout.serial)], |row| Ok((row.get(0)?, row.get(1)?)))?;
     for row in rows {
         let (id, name) = row?;
         rollout.ids.push(id);
@@ -170,7 +162,7 @@ pub(crate) async fn seen(store: &Store, rollout: Rollout) -> Result<Seen, StoreE
     store
         .read(move |connection| {
             let started = rollout.started_at.as_micros();
-            let serial = stored(rollout.serial);
+            let serial = to_stored(rollout.serial);
             let of_towns = "FROM agent a JOIN rollout_town t ON t.comune = a.comune AND t.serial = ?1
                  JOIN comune c ON c.id = a.comune";
             let refused = connection
@@ -193,11 +185,11 @@ pub(crate) async fn seen(store: &Store, rollout: Rollout) -> Result<Seen, StoreE
                 hits_since += hits(connection, town, started, i64::MAX)?;
             }
             Ok(Seen {
-                minutes: number(now.saturating_sub(started) / MINUTE_MICROS),
+                minutes: from_stored(now.saturating_sub(started) / MINUTE_MICROS),
                 towns: rollout.ids.len() as u64,
                 refused,
-                applied: number(applied),
-                hits: number(hits_since),
+                applied: from_stored(applied),
+                hits: from_stored(hits_since),
                 hits_before: rollout.hits_before,
             })
         })
@@ -214,14 +206,14 @@ pub(crate) async fn decide(
     store
         .write(move |transaction| {
             let state: Option<String> = transaction
-                .query_row("SELECT state FROM rollout WHERE serial = ?1", [stored(serial)], |row| row.get(0))
+                .query_row("SELECT state FROM rollout WHERE serial = ?1", [to_stored(serial)], |row| row.get(0))
                 .optional()?;
             if !state.is_some_and(|state| from.contains(&state.as_str())) {
                 return Ok(false);
             }
             transaction.execute(
                 "UPDATE rollout SET state = ?2, reason = ?3, decided_by = ?4, decided_at = ?5 WHERE serial = ?1",
-                params![stored(serial), to, reason, by, clock::now().as_micros()],
+                params![to_stored(serial), to, reason, by, clock::now().as_micros()],
             )?;
             audit::record(transaction, by, to, &format!("bundle {serial}"))?;
             Ok(true)

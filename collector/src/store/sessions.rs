@@ -9,7 +9,7 @@ use protocol::message::{BundleOutcome, Loss, LossReason, Record, SourceStatus};
 use protocol::{Hit, Serial, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{StoreError, origins, sensors, twins};
+use super::{StoreError, from_stored, origins, sensors, to_stored, twins};
 use crate::clip::clip;
 
 /// The sensor and its spool, as the certificate and the greeting say.
@@ -71,7 +71,7 @@ pub(crate) fn greet(
             clip(&greeting.version, TEXT_BYTES_MAX),
             greeting.address,
             greeting.skew_micros,
-            stored_number(greeting.bundle.0)
+            to_stored(greeting.bundle.0)
         ])?;
     twins::greet(transaction, spool.agent, spool.epoch, now)?;
     sensors::retire_before(transaction, &greeting.certificate, now)?;
@@ -112,8 +112,8 @@ pub(crate) fn keep_health(
         .execute(params![
             agent.to_string(),
             now.as_micros(),
-            stored_number(health.bundle.0),
-            stored_number(health.spooled),
+            to_stored(health.bundle.0),
+            to_stored(health.spooled),
             health.skew_micros,
             sources,
             health.fresh_until.map(|until| until.as_micros())
@@ -141,7 +141,7 @@ pub(crate) fn keep_outcome(
                 bundle_reason = ?4,
                 bundle_in_force = CASE WHEN ?3 = 'applied' THEN ?2 ELSE bundle_in_force END WHERE id = ?1",
         )?
-        .execute(params![agent.to_string(), stored_number(serial.0), word, reason, now.as_micros()])?;
+        .execute(params![agent.to_string(), to_stored(serial.0), word, reason, now.as_micros()])?;
     Ok(())
 }
 
@@ -193,7 +193,7 @@ pub(crate) fn keep_gap(
     if to > stored {
         transaction
             .prepare_cached("INSERT INTO loss (agent, noticed_at, count, reason) VALUES (?1, ?2, ?3, 'gap')")?
-            .execute(params![spool.agent.to_string(), now.as_micros(), stored_number(to - stored)])?;
+            .execute(params![spool.agent.to_string(), now.as_micros(), to_stored(to - stored)])?;
         advance(transaction, spool, to)?;
     }
     Ok(true)
@@ -204,7 +204,7 @@ fn stored(connection: &Connection, spool: &Spool) -> Result<u64, StoreError> {
         .prepare_cached("SELECT stored FROM progress WHERE agent = ?1 AND epoch = ?2")?
         .query_row(params![spool.agent.to_string(), spool.epoch.to_string()], |row| row.get(0))
         .optional()?;
-    Ok(stored.and_then(|stored| u64::try_from(stored).ok()).unwrap_or(0))
+    Ok(stored.map_or(0, from_stored))
 }
 
 fn advance(transaction: &Transaction<'_>, spool: &Spool, stored: u64) -> Result<(), StoreError> {
@@ -213,7 +213,7 @@ fn advance(transaction: &Transaction<'_>, spool: &Spool, stored: u64) -> Result<
             "INSERT INTO progress (agent, epoch, stored) VALUES (?1, ?2, ?3)
              ON CONFLICT (agent, epoch) DO UPDATE SET stored = max(stored, excluded.stored)",
         )?
-        .execute(params![spool.agent.to_string(), spool.epoch.to_string(), stored_number(stored)])?;
+        .execute(params![spool.agent.to_string(), spool.epoch.to_string(), to_stored(stored)])?;
     Ok(())
 }
 
@@ -240,13 +240,13 @@ fn keep_loss(
         .execute(params![
             spool.agent.to_string(),
             now.as_micros(),
-            stored_number(loss.count),
+            to_stored(loss.count),
             reason,
             loss.first_at.as_micros(),
             loss.last_at.as_micros(),
             gap.map(|gap| clip(&gap.input, TEXT_BYTES_MAX)),
-            gap.map(|gap| stored_number(gap.from)),
-            gap.and_then(|gap| gap.to).map(stored_number)
+            gap.map(|gap| to_stored(gap.from)),
+            gap.and_then(|gap| gap.to).map(to_stored)
         ])?;
     Ok(())
 }
@@ -275,13 +275,13 @@ fn keep_hit(
             hit.at.as_micros(),
             hit.last_at.as_micros(),
             now.as_micros(),
-            stored_number(hit.count),
+            to_stored(hit.count),
             hit.direction.as_str(),
             hit.observable.kind().as_str(),
             hit.observable.to_string(),
             hit.seen_in.as_str(),
             hit.indicator,
-            stored_number(hit.bundle.0),
+            to_stored(hit.bundle.0),
             hit.host.map(|address| address.to_string()),
             hit.remote.map(|address| address.to_string()),
             hit.input,
@@ -301,7 +301,7 @@ fn keep_hit(
              WHERE agent = ?1 AND hit_id = ?2 RETURNING id",
         )?
         .query_row(
-            params![agent, hit.hit_id.to_string(), stored_number(hit.count), hit.last_at.as_micros(), json],
+            params![agent, hit.hit_id.to_string(), to_stored(hit.count), hit.last_at.as_micros(), json],
             |row| row.get(0),
         )?;
     origins::extend(transaction, comune, &hit)?;
@@ -337,9 +337,4 @@ fn clipped_source(source: &SourceStatus) -> SourceStatus {
         trouble: clip(&source.trouble, TEXT_BYTES_MAX),
         ..source.clone()
     }
-}
-
-/// SQLite's integers are signed: what is above their range is stored as their largest.
-fn stored_number(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
