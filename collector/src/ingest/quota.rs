@@ -4,48 +4,33 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// A town's backlog of an hour is through in a minute; twenty floods at once still leave room.
-const RECORDS_A_SECOND: f64 = 1_000.0;
-/// What a sensor may send at once after a quiet time.
-const RECORDS_AT_ONCE: f64 = 10_000.0;
+use super::rates::Bucket;
 
-/// A token bucket, shared by the connections of one identity.
+/// 1,000 records a second: a town's backlog of an hour is through in a minute; twenty floods at once still leave room.
+const RECORD_EVERY: Duration = Duration::from_millis(1);
+/// What a sensor may send at once after a quiet time: 10,000 records.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// A token bucket, shared by the connections of one identity. More than it holds is spent by at most what they have
+/// under way.
 #[derive(Clone, Debug)]
 pub(super) struct Quota(Arc<Mutex<Bucket>>);
-
-#[derive(Debug)]
-struct Bucket {
-    /// Below zero by at most what the connections have under way.
-    left: f64,
-    at: Instant,
-}
 
 impl Quota {
     /// A full bucket.
     pub fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(Bucket { left: RECORDS_AT_ONCE, at: now })))
+        Self(Arc::new(Mutex::new(Bucket::full(now))))
     }
 
     /// Records came.
     pub fn spend(&self, records: usize, now: Instant) {
         let Ok(mut bucket) = self.0.lock() else { return };
-        bucket.fill(now);
-        bucket.left -= f64::from(u32::try_from(records).unwrap_or(u32::MAX));
+        bucket.spend(RECORD_EVERY * u32::try_from(records).unwrap_or(u32::MAX), now);
     }
 
     /// How long nothing should be read.
     pub fn wait(&self, now: Instant) -> Duration {
-        let Ok(mut bucket) = self.0.lock() else { return Duration::ZERO };
-        bucket.fill(now);
-        Duration::from_secs_f64((-bucket.left).max(0.0) / RECORDS_A_SECOND)
-    }
-}
-
-impl Bucket {
-    fn fill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.left = (self.left + passed * RECORDS_A_SECOND).min(RECORDS_AT_ONCE);
-        self.at = now;
+        self.0.lock().map_or(Duration::ZERO, |bucket| bucket.over(AT_ONCE, now))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How often one party may begin a connection: so many at once, then one at a time.
+//! How often one party may do something, such as begin a connection: so many at once, then one at a time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,35 +7,63 @@ use std::time::{Duration, Instant};
 /// Parties that are remembered while they are above their steady rate.
 const PARTIES_MAX: usize = 16_384;
 
-/// A token bucket for each party, kept as the time at which it is full again (GCRA).
+/// A token bucket for each party.
 #[derive(Debug)]
 pub(super) struct Rate<K> {
     burst: u32,
     every: Duration,
-    full_at: HashMap<K, Instant>,
+    buckets: HashMap<K, Bucket>,
+}
+
+/// A token bucket, kept as the time at which it is full again (GCRA). A token is the time that fills it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bucket {
+    full_at: Instant,
 }
 
 impl<K: Eq + Hash> Rate<K> {
     /// `burst` at once, and one more `every` so often.
     pub fn new(burst: u32, every: Duration) -> Self {
-        Self { burst, every, full_at: HashMap::new() }
+        Self { burst, every, buckets: HashMap::new() }
     }
 
     /// Takes a token; `false` when there is none, or when too many parties are busy to remember another.
     pub fn take(&mut self, party: K, now: Instant) -> bool {
-        if self.full_at.len() >= PARTIES_MAX {
-            self.full_at.retain(|_, full_at| *full_at > now);
-            if self.full_at.len() >= PARTIES_MAX && !self.full_at.contains_key(&party) {
+        if self.buckets.len() >= PARTIES_MAX {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            if self.buckets.len() >= PARTIES_MAX && !self.buckets.contains_key(&party) {
                 return false;
             }
         }
-        let full_at = self.full_at.entry(party).or_insert(now);
-        let next = (*full_at).max(now) + self.every;
-        if next > now + self.every * self.burst {
+        let bucket = self.buckets.entry(party).or_insert_with(|| Bucket::full(now));
+        let mut spent = *bucket;
+        spent.spend(self.every, now);
+        if !spent.over(self.every * self.burst, now).is_zero() {
             return false;
         }
-        *full_at = next;
+        *bucket = spent;
         true
+    }
+}
+
+impl Bucket {
+    /// A full one.
+    pub fn full(now: Instant) -> Self {
+        Self { full_at: now }
+    }
+
+    fn is_full(self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+
+    /// Takes out what fills in this time.
+    pub fn spend(&mut self, time: Duration, now: Instant) {
+        self.full_at = self.full_at.max(now) + time;
+    }
+
+    /// How long it takes until no more is taken out than a bucket holds that fills in `limit`.
+    pub fn over(self, limit: Duration, now: Instant) -> Duration {
+        self.full_at.saturating_duration_since(now).saturating_sub(limit)
     }
 }
 
@@ -63,6 +91,6 @@ mod tests {
         }
         assert!(!rate.take(PARTIES_MAX, start));
         assert!(rate.take(PARTIES_MAX, start + Duration::from_secs(2)));
-        assert_eq!(rate.full_at.len(), 1);
+        assert_eq!(rate.buckets.len(), 1);
     }
 }
