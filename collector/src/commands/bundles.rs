@@ -103,7 +103,9 @@ fn print(sensors: &[Progress], rollout: Option<&Rollout>, json: bool) -> anyhow:
         }
     }
     if sensors.is_empty() {
-        eprintln!("no sensor is enrolled yet; `vedetta-collector invite --comune NAME` prints a code");
+        eprintln!(
+            "no sensor is enrolled yet; `vedetta-collector invite --istat CODE --comune NAME` prints a code"
+        );
     }
     Ok(())
 }
