@@ -10,7 +10,7 @@ readonly rust_version=1.95.0
 readonly -A packages=(
     [build]="gcc libc6-dev libpcap-dev pkg-config ca-certificates curl"
     [demo]="curl iproute2 jq procps util-linux"
-    [tests]="iproute2 nftables procps jq python3 python3-venv chromium chromium-driver mmdebstrap systemd-container debian-archive-keyring dpkg-dev shellcheck util-linux logrotate"
+    [tests]="iproute2 nftables procps jq python3 python3-venv chromium chromium-driver mmdebstrap systemd-container debian-archive-keyring dpkg-dev shellcheck util-linux mount e2fsprogs logrotate"
 )
 
 fail() {

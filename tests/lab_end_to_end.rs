@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
-use vedetta_tests::netlab::deployment::{Centre, Sensor};
+use vedetta_tests::netlab::deployment::Deployed;
 use vedetta_tests::netlab::network::{GATEWAY, HOST, INTRUDER, Network, OUTSIDE};
-use vedetta_tests::netlab::program::Program;
 use vedetta_tests::netlab::traffic::{self, converse};
 use vedetta_tests::netlab::{count_from_environment, wait_for};
 use vedetta_tests::seed::Seed;
@@ -69,36 +68,12 @@ fn facts(hits: &[Value], value: &str) -> Vec<[String; 4]> {
     of_value.map(|hit| ["seen_in", "direction", "host", "remote"].map(|key| text(hit, key))).collect()
 }
 
-/// A collector and a sensor of Borgo Chiaro, both running, with one bundle in force.
-struct Deployed<'a> {
-    centre: Centre<'a>,
-    collector: Program,
-    sensor: Sensor<'a>,
-    agent: Program,
-}
-
-fn deploy<'a>(network: &'a Network, folder: &Path, values: &[String]) -> anyhow::Result<Deployed<'a>> {
-    let centre = Centre::set_up(&network.centre, &folder.join("centre"))?;
-    let collector = centre.start()?;
-    centre.sign(values, "keys", "repository")?;
-    centre.push("repository")?;
-    let sensor = Sensor::configure(&network.gateway, &folder.join("sensor"))?;
-    sensor.enrol(&centre, "Borgo Chiaro")?;
-    let agent = sensor.start()?;
-    wait_for("bundle 1 in force", 30, || {
-        let status = sensor.status()?;
-        anyhow::ensure!(status["bundle"]["serial"] == 1, "status: {status}");
-        Ok(Some(()))
-    })?;
-    Ok(Deployed { centre, collector, sensor, agent })
-}
-
 #[test]
 fn each_conversation_becomes_exactly_one_hit_with_direction_and_inner_host() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let network = Network::new("vdone")?;
     let Deployed { centre, mut collector, sensor, mut agent } =
-        deploy(&network, folder.path(), &indicators())?;
+        Deployed::start(&network, folder.path(), &indicators())?;
 
     talk(&network, &sensor.town_log())?;
 
@@ -135,7 +110,7 @@ fn killed_collectors_and_agents_lose_nothing_and_double_nothing() -> anyhow::Res
     let folder = tempfile::tempdir()?;
     let network = Network::new("vdkill")?;
     let names: Vec<String> = (0..lines).map(|number| format!("n{number}.estratto.example")).collect();
-    let Deployed { centre, collector, sensor, mut agent } = deploy(&network, folder.path(), &names)?;
+    let Deployed { centre, collector, sensor, mut agent } = Deployed::start(&network, folder.path(), &names)?;
 
     let log = sensor.town_log();
     // A life lasts a fifth of a second, and lines come over all of them.
@@ -185,7 +160,7 @@ fn strangers_revoked_sensors_and_altered_bundles_are_refused_and_the_logs_say_wh
     let folder = tempfile::tempdir()?;
     let network = Network::new("vdwho")?;
     let Deployed { centre, mut collector, sensor, mut agent } =
-        deploy(&network, folder.path(), &indicators())?;
+        Deployed::start(&network, folder.path(), &indicators())?;
 
     // A stranger: the right authority to trust, but a key and a certificate of its own making.
     agent.stop()?;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use super::namespace::Namespace;
-use super::network::{CENTRE, LAN};
+use super::network::{CENTRE, LAN, Network};
 use super::program::{Program, binary, run};
 use super::wait_for;
 
@@ -231,5 +231,54 @@ impl<'a> Sensor<'a> {
     /// When the agent does not answer.
     pub fn status(&self) -> anyhow::Result<Value> {
         Ok(serde_json::from_str(&self.agent(&["status", "--json"])?)?)
+    }
+}
+
+/// A centre and a sensor of Borgo Chiaro, both running, with one bundle in force.
+#[derive(Debug)]
+pub struct Deployed<'a> {
+    /// The centre's commands.
+    pub centre: Centre<'a>,
+    /// Its collector.
+    pub collector: Program,
+    /// The town's sensor.
+    pub sensor: Sensor<'a>,
+    /// Its agent.
+    pub agent: Program,
+}
+
+impl<'a> Deployed<'a> {
+    /// Sets up and starts all of it in a folder, with a bundle of these values.
+    ///
+    /// # Errors
+    /// What one of the programs said.
+    pub fn start(network: &'a Network, folder: &Path, values: &[String]) -> anyhow::Result<Self> {
+        let sensor = Sensor::configure(&network.gateway, &folder.join("sensor"))?;
+        Self::with(network, folder, sensor, values)
+    }
+
+    /// Does the same with a sensor whose configuration stands.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn with(
+        network: &'a Network,
+        folder: &Path,
+        sensor: Sensor<'a>,
+        values: &[String],
+    ) -> anyhow::Result<Self> {
+        let centre = Centre::set_up(&network.centre, &folder.join("centre"))?;
+        let collector = centre.start()?;
+        centre.sign(values, "keys", "repository")?;
+        centre.push("repository")?;
+        sensor.enrol(&centre, "Borgo Chiaro")?;
+        let agent = sensor.start()?;
+        wait_for("bundle 1 in force", 30, || {
+            let status = sensor.status()?;
+            let serial = status.pointer("/bundle/serial").and_then(Value::as_u64);
+            anyhow::ensure!(serial == Some(1), "status: {status}");
+            Ok(Some(()))
+        })?;
+        Ok(Self { centre, collector, sensor, agent })
     }
 }
