@@ -189,7 +189,7 @@ impl Uplink {
     }
 
     fn handle_trouble(&mut self, trouble: &Trouble) -> Duration {
-        self.tell(&trouble.to_string(), matches!(trouble, Trouble::UdpBlocked { .. }));
+        self.tell(&trouble.to_string(), trouble.is_udp_blocked());
         self.backoff.next_wait(rand::random())
     }
 

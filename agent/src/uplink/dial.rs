@@ -156,6 +156,10 @@ async fn probe(address: SocketAddr) -> Trouble {
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             return Trouble::NotListening { address };
         }
+        // What the kernel answers when a filter on this machine drops what it would send.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Trouble::OwnFirewall { address };
+        }
         Ok(Err(error)) => return Trouble::Unreachable { address, reason: error.to_string() },
         Ok(Ok(_)) | Err(_) => {}
     }

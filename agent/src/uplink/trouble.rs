@@ -32,6 +32,11 @@ pub enum Trouble {
         /// The address.
         address: SocketAddr,
     },
+    /// This machine's own packet filter drops UDP on its way out.
+    OwnFirewall {
+        /// The address.
+        address: SocketAddr,
+    },
     /// The machine answers, but nothing listens on the port.
     NotListening {
         /// The address.
@@ -87,6 +92,11 @@ impl fmt::Display for Trouble {
                 f,
                 "{} is there and answers over TCP, but UDP port {} is swallowed: allow outgoing UDP to it in the firewalls on the way",
                 address.ip(),
+                address.port()
+            ),
+            Self::OwnFirewall { address } => write!(
+                f,
+                "this machine's own firewall drops what is sent to {address}: allow outgoing UDP port {} in it",
                 address.port()
             ),
             Self::NotListening { address } => {
@@ -167,6 +177,11 @@ impl Trouble {
         matches!(self, Self::Refused { code: GOING_AWAY, .. })
     }
 
+    /// Whether a firewall drops UDP, here or on the way.
+    pub fn is_udp_blocked(&self) -> bool {
+        matches!(self, Self::UdpBlocked { .. } | Self::OwnFirewall { .. })
+    }
+
     /// How much it tells about what to do: of several addresses' troubles the one that tells most is reported.
     pub fn weight(&self) -> u8 {
         match self {
@@ -174,7 +189,7 @@ impl Trouble {
             Self::OtherAuthority { .. } => 6,
             Self::NotValidNow { .. } => 5,
             Self::Lost { .. } => 4,
-            Self::UdpBlocked { .. } => 3,
+            Self::UdpBlocked { .. } | Self::OwnFirewall { .. } => 3,
             Self::NotListening { .. } => 2,
             Self::Silent { .. } => 1,
             Self::Unreachable { .. } | Self::Unresolved { .. } => 0,
