@@ -20,6 +20,11 @@ const SENT: &str = "203.0.113.97";
 /// In a message to the journal while the sensor is down, before the machine is started anew.
 const BEFORE_THE_START: &str = "203.0.113.96";
 
+/// Where the unit's LoadCredential looks.
+const CREDENTIAL: &str = "/etc/credstore/vedetta-agent.enrolment-code";
+/// What an enrolled sensor has.
+const ENROLLED: &str = "/var/lib/vedetta-agent/identity/credentials.pem";
+
 /// `VEDETTA_DEB_DIR`, or where `cargo deb` leaves the packages.
 fn packages() -> anyhow::Result<Vec<PathBuf>> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debian");
@@ -87,7 +92,7 @@ fn the_packages_install_on_debian_12_and_hits_arrive() -> anyhow::Result<()> {
     ))?;
     wait_for_hits(&shell, &[SENT, IN_THE_JOURNAL, ADDRESS, NAME])?;
 
-    let owner = shell("stat -c %U:%a /var/lib/vedetta-agent/identity/credentials.pem")?;
+    let owner = shell(&format!("stat -c %U:%a {ENROLLED}"))?;
     assert_eq!(owner.trim(), "vedetta-agent:600", "the key is the sensor's alone");
     let capabilities = shell("grep CapEff /proc/$(systemctl show -P MainPID vedetta-agent)/status")?;
     assert!(
@@ -160,12 +165,32 @@ fn enrol_sensor(shell: &Shell<'_>) -> anyhow::Result<()> {
          s/^# enabled = .*/enabled = true/; s/^# listen_udp = /listen_udp = /' \
          /etc/vedetta/agent.toml && vedetta-agent check-config",
     )?;
-    let code = shell(
-        "runuser -u vedetta-collector -- vedetta-collector invite --istat 999001 --comune 'Borgo Chiaro' 2>/dev/null | tail -n 1",
-    )?;
-    shell(&format!("runuser -u vedetta-agent -- vedetta-agent enrol {}", code.trim()))?;
+    // The code by a credential of the service, as tools that set up many machines hand it over.
+    let code = invited(shell, "--comune 'Borgo Chiaro'")?;
+    shell(&format!(
+        "install -D -m 600 /dev/stdin {CREDENTIAL} <<<'{code}' && systemctl start vedetta-agent"
+    ))?;
+    shell(&format!("test -s {ENROLLED} && rm {CREDENTIAL}"))?;
+
+    // The gateway is replaced: nothing of the old one is left, and the code is typed.
+    shell("systemctl stop vedetta-agent && find /var/lib/vedetta-agent -mindepth 1 -delete")?;
     shell("systemctl start vedetta-agent")?;
+    assert_eq!(shell("systemctl is-active vedetta-agent || true")?.trim(), "inactive", "it is nobody");
+    let agents = shell("runuser -u vedetta-collector -- vedetta-collector agents --json")?;
+    let old: Value = serde_json::from_str(agents.trim()).context("one sensor")?;
+    let old = old["agent"].as_str().context("no identity of the sensor")?;
+    let code = invited(shell, &format!("--replaces {old}"))?;
+    shell(&format!(
+        "runuser -u vedetta-agent -- vedetta-agent enrol {code} && systemctl start vedetta-agent"
+    ))?;
     Ok(())
+}
+
+/// A code for the town's sensor.
+fn invited(shell: &Shell<'_>, how: &str) -> anyhow::Result<String> {
+    let collector = "runuser -u vedetta-collector -- vedetta-collector";
+    let printed = shell(&format!("{collector} invite --istat 999001 {how} 2>/dev/null | tail -n 1"))?;
+    Ok(printed.trim().to_owned())
 }
 
 fn escaped(bytes: &[u8]) -> String {
