@@ -75,6 +75,10 @@ fn each_conversation_becomes_exactly_one_hit_with_direction_and_inner_host() -> 
     let Deployed { centre, mut collector, sensor, mut agent } =
         Deployed::start(&network, folder.path(), &indicators())?;
 
+    let listening = network.gateway.run("ss", &["-tlnH"])?;
+    assert_eq!(listening.trim(), "", "nobody can talk to the sensor over TCP");
+    let open = network.gateway.run("ss", &["-ulnpH"])?;
+    assert_eq!(open.matches("vedetta-agent").count(), 1, "its way to the collector and no more:\n{open}");
     talk(&network, &sensor.town_log())?;
 
     let hits = wait_for("five hits", 30, || {
