@@ -4,6 +4,7 @@
 # bundle on loopback; needs root to capture.
 #
 #   VEDETTA_INDICATORS=1000000 tests/footprint.sh      another number of indicators, invented by vedetta-lab
+#   VEDETTA_IDLE_FILES=1000 tests/footprint.sh         logs that nobody writes to are followed beside
 set -euo pipefail
 
 BINARY_BYTES_MAX=$((12 * 1000 * 1000))
@@ -57,9 +58,12 @@ home_networks = ["192.0.2.0/24"]
 [capture]
 interfaces = ["lo"]
 [logs]
-files = ["$folder/town.log"]
+files = ["$folder/town.log", "$folder/idle/*.log"]
 TOML
 touch "$folder/town.log"
+IDLE_FILES=${VEDETTA_IDLE_FILES:-0}
+mkdir "$folder/idle"
+for file in $(seq "$IDLE_FILES"); do echo "gw sshd[$file]: ready" >"$folder/idle/$file.log"; done
 echo "una frase abbastanza lunga" >"$folder/password"
 
 collector() { "$bin/vedetta-collector" "$@" --config "$folder/collector.toml"; }
@@ -113,7 +117,13 @@ started=$(date +%s%N)
 start
 wait_in_force 5000 0
 start_milliseconds=$((($(date +%s%N) - started) / 1000000))
-sleep "${VEDETTA_IDLE_SECONDS:-5}"
+IDLE_SECONDS=${VEDETTA_IDLE_SECONDS:-5}
+# Processor time since its start, in ticks of a hundredth of a second.
+ticks() { awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$pid/stat"; }
+sleep 1
+ticks=$(ticks)
+sleep "$IDLE_SECONDS"
+ticks=$(($(ticks) - ticks))
 
 ring=$(awk '/^[0-9a-f]+-/ { socket = $6 ~ /^socket:/ } /^Rss:/ && socket { sum += $2 } END { print sum + 0 }' "/proc/$pid/smaps")
 bytes=$(stat -c %s "$bin/vedetta-agent")
@@ -125,6 +135,7 @@ echo "agent resident, idle, $INDICATORS indicators: $resident KiB (limit $RESIDE
     "program and libraries $(($(kib RssFile) - ring)) KiB"
 echo "index of $INDICATORS indicators:      fetched and built within $built s, peak $peak KiB resident (limit $BUILD_KIB_MAX);" \
     "bundle and index ${index:-0} KiB on disk"
+echo "processor time, idle:                $((ticks * 10)) ms in $IDLE_SECONDS s with $IDLE_FILES more files followed"
 echo "start with the index, until status answers: $start_milliseconds ms (limit $START_MILLISECONDS_MAX)"
 over=no
 # The start is told, not judged: machines are noisy, and the bench of the index judges what it takes to open one.
