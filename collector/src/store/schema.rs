@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_freshness.sql"),
     include_str!("migrations/0005_identities.sql"),
     include_str!("migrations/0006_rollout.sql"),
+    include_str!("migrations/0007_unread_indexes.sql"),
 ];
 
 /// Applies the migrations that the database lacks. An existing database is copied beside itself first.
