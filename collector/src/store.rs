@@ -26,6 +26,7 @@ pub(crate) mod invitations;
 pub(crate) mod lag;
 pub(crate) mod operators;
 pub(crate) mod origins;
+pub(crate) mod records;
 pub(crate) mod rollouts;
 mod schema;
 pub(crate) mod sensors;

@@ -21,6 +21,8 @@ use crate::arrivals::{Arrival, Arrivals};
 use crate::authority::Issued;
 use crate::bundles::rollout::Reach;
 use crate::store::invitations::NewInvitation;
+use crate::store::origins::Tally;
+use crate::store::records::Clipped;
 use crate::store::sensors::Applicant;
 use crate::store::sessions::{self, Greeting, Health, Spool};
 use crate::store::{Store, bundles, invitations, sensors};
@@ -151,8 +153,13 @@ impl Fixture {
 
     /// Stores records as the ingest does and announces them; gives the rows.
     pub(super) async fn store(&self, spool: &Spool, first: u64, records: Vec<Record>) -> Vec<i64> {
-        let (spool, at) = (spool.clone(), self.now());
-        let kept = self.store.write(move |db| sessions::keep_records(db, &spool, first, &records, at));
+        let (spool, at, records) = (spool.clone(), self.now(), Clipped::from(records));
+        let kept = self.store.write(move |db| {
+            let mut origins = Tally::default();
+            let rows = sessions::keep_records(db, (&spool, first, &records), &mut origins, at)?;
+            origins.write(db)?;
+            Ok(rows)
+        });
         let rows = kept.await.unwrap().unwrap();
         for hit_row in &rows {
             self.arrivals.announce(Arrival { hit_row: *hit_row });

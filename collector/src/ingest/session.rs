@@ -24,6 +24,7 @@ use super::writer::{Answer, Answers, Work};
 use crate::authority::Request;
 use crate::clip::clip;
 use crate::clock;
+use crate::store::records::Clipped;
 use crate::store::sessions::{Greeting, Health, Spool};
 use crate::store::twins::Sign;
 use crate::store::{StoreError, sensors};
@@ -236,6 +237,7 @@ impl Session<'_> {
             }
             CollectorEvent::Commit { first, records } => {
                 self.sensor.seat.quota.spend(records.len(), Instant::now());
+                let records = Clipped::from(records);
                 Work::Records { spool: self.spool()?, first, records, answers: self.answers.clone() }
             }
             CollectorEvent::Gap { from, to } => {

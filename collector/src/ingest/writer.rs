@@ -6,13 +6,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use protocol::identity::AgentId;
-use protocol::message::{BundleOutcome, Record};
+use protocol::message::BundleOutcome;
 use protocol::{Serial, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::arrivals::{Arrival, Arrivals};
 use crate::clock;
+use crate::store::origins::Tally;
+use crate::store::records::Clipped;
 use crate::store::sessions::{self, Greeting, Health, Spool};
 use crate::store::twins::{self, Sign};
 use crate::store::{Store, StoreError, Transaction};
@@ -31,7 +33,7 @@ pub(super) type Answers = mpsc::UnboundedSender<Answer>;
 /// What a session wants stored.
 pub(super) enum Work {
     Greeting { spool: Spool, greeting: Greeting, connection: ConnectionNumber, answers: Answers },
-    Records { spool: Spool, first: u64, records: Vec<Record>, answers: Answers },
+    Records { spool: Spool, first: u64, records: Clipped, answers: Answers },
     Gap { spool: Spool, from: u64, to: u64, answers: Answers },
     Health { agent: AgentId, health: Health },
     Outcome { agent: AgentId, serial: Serial, outcome: BundleOutcome },
@@ -109,7 +111,11 @@ impl Writer {
         self.store
             .write(move |transaction| {
                 let works = works.get(range).unwrap_or_default();
-                works.iter().map(|work| write(transaction, work, now)).collect()
+                let mut origins = Tally::default();
+                let done = works.iter().map(|work| write(transaction, work, &mut origins, now));
+                let done = done.collect::<Result<_, _>>()?;
+                origins.write(transaction)?;
+                Ok(done)
             })
             .await
     }
@@ -165,14 +171,19 @@ impl Writer {
     }
 }
 
-fn write(transaction: &Transaction<'_>, work: &Work, now: Timestamp) -> Result<Done, StoreError> {
+fn write<'a>(
+    transaction: &Transaction<'_>,
+    work: &'a Work,
+    origins: &mut Tally<'a>,
+    now: Timestamp,
+) -> Result<Done, StoreError> {
     match work {
         Work::Greeting { spool, greeting, .. } => {
             sessions::greet(transaction, spool, greeting, now).map(Done::Stored)
         }
         Work::Records { spool, first, records, .. } => {
-            let rows = sessions::keep_records(transaction, spool, *first, records, now)?;
-            let up_to = first.saturating_add(records.len() as u64).saturating_sub(1);
+            let rows = sessions::keep_records(transaction, (spool, *first, records), origins, now)?;
+            let up_to = first.saturating_add(records.as_slice().len() as u64).saturating_sub(1);
             Ok(rows.map_or(Done::OutOfOrder, |rows| Done::Committed { up_to, rows }))
         }
         Work::Gap { spool, from, to, .. } => {

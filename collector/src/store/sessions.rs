@@ -3,13 +3,14 @@
 //! `progress` is the truth about a spool: records up to it are in the store or known to be lost, and are never
 //! written twice, however often they are sent.
 
-use protocol::hit::{LOGGED_TIME_BYTES_MAX, NAMED_ORIGINS_MAX, evidence};
 use protocol::identity::{AgentId, ComuneId, Epoch};
 use protocol::message::{BundleOutcome, Loss, LossReason, Record, SourceStatus};
 use protocol::{Hit, Serial, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 
-use super::{StoreError, from_stored, origins, sensors, to_stored, twins};
+use super::origins::Tally;
+use super::records::{Clipped, TEXT_BYTES_MAX};
+use super::{StoreError, from_stored, sensors, to_stored, twins};
 use crate::clip::clip;
 
 /// The sensor and its spool, as the certificate and the greeting say.
@@ -41,16 +42,8 @@ pub(crate) struct Health {
     pub fresh_until: Option<Timestamp>,
 }
 
-/// Longest text of an agent that is kept, in bytes.
-const TEXT_BYTES_MAX: usize = 256;
 /// Sources of one agent that are kept.
 const SOURCES_MAX: usize = 256;
-/// Further indicators of one hit that are kept.
-const ALSO_MAX: usize = 64;
-/// Notes kept of one hit.
-const NOTES_MAX: usize = 8;
-/// Further inputs kept of one hit.
-const WITNESSES_MAX: usize = 8;
 
 /// Notes a session's beginning, retires certificates before the one it was opened with, and gives what is stored of
 /// the spool.
@@ -148,26 +141,26 @@ pub(crate) fn keep_outcome(
 /// Stores records that follow what is stored; those that are stored already are passed over. Gives the rows
 /// of the hits that are new or have a higher count, or `None`, and does nothing, when records before these
 /// are missing: their commit failed, so that nothing after them may be acknowledged.
-pub(crate) fn keep_records(
+pub(crate) fn keep_records<'a>(
     transaction: &Transaction<'_>,
-    spool: &Spool,
-    first: u64,
-    records: &[Record],
+    (spool, first, records): (&'a Spool, u64, &'a Clipped),
+    origins: &mut Tally<'a>,
     now: Timestamp,
 ) -> Result<Option<Vec<i64>>, StoreError> {
     let stored = stored(transaction, spool)?;
     if first > stored + 1 {
         return Ok(None);
     }
-    let mut rows = Vec::new();
+    let mut hits = Hits::of(transaction, spool, now)?;
+    let mut rows = Vec::with_capacity(records.as_slice().len());
     let mut last = stored;
-    for (sequence, record) in (first..).zip(records) {
+    for (sequence, record) in (first..).zip(records.as_slice()) {
         if sequence <= stored {
             continue;
         }
         last = sequence;
         match record {
-            Record::Hit(hit) => rows.push(keep_hit(transaction, spool, hit, now)?),
+            Record::Hit(hit) => rows.push(hits.keep(hit, origins)?),
             Record::Loss(loss) => keep_loss(transaction, spool, loss, now)?,
             Record::Unknown => {}
         }
@@ -244,38 +237,54 @@ fn keep_loss(
             reason,
             loss.first_at.as_micros(),
             loss.last_at.as_micros(),
-            gap.map(|gap| clip(&gap.input, TEXT_BYTES_MAX)),
+            gap.map(|gap| gap.input.as_str()),
             gap.map(|gap| to_stored(gap.from)),
             gap.and_then(|gap| gap.to).map(to_stored)
         ])?;
     Ok(())
 }
 
-/// Stores a hit under the town of the certificate. A `HitId` is stored once; a repeat raises its count.
-fn keep_hit(
-    transaction: &Transaction<'_>,
-    spool: &Spool,
-    hit: &Hit,
+/// Stores hits under the town of the certificate.
+struct Hits<'t, 'a> {
+    transaction: &'t Transaction<'t>,
+    insert: CachedStatement<'t>,
+    raise: CachedStatement<'t>,
+    comune: &'a str,
+    agent: String,
     now: Timestamp,
-) -> Result<i64, StoreError> {
-    let hit = clipped_hit(hit);
-    let json = serde_json::to_string(&hit).map_err(|error| StoreError::Unreadable(error.to_string()))?;
-    let (agent, comune) = (spool.agent.to_string(), spool.comune.as_str());
-    let inserted = transaction
-        .prepare_cached(
+}
+
+impl<'t, 'a> Hits<'t, 'a> {
+    fn of(transaction: &'t Transaction<'t>, spool: &'a Spool, now: Timestamp) -> Result<Self, StoreError> {
+        let insert = transaction.prepare_cached(
             "INSERT INTO hit (comune, agent, hit_id, at, last_at, received_at, count, direction, kind, value,
                 seen_in, indicator, bundle, host, remote, input, evidence, hit_json)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
              ON CONFLICT (agent, hit_id) DO NOTHING",
-        )?
-        .execute(params![
-            comune,
-            agent,
-            hit.hit_id.to_string(),
+        )?;
+        let raise = transaction.prepare_cached(
+            "UPDATE hit SET
+                hit_json = CASE WHEN ?3 >= count AND ?4 >= last_at THEN ?5 ELSE hit_json END,
+                count = max(count, ?3), last_at = max(last_at, ?4)
+             WHERE agent = ?1 AND hit_id = ?2 RETURNING id",
+        )?;
+        let (comune, agent) = (spool.comune.as_str(), spool.agent.to_string());
+        Ok(Self { transaction, insert, raise, comune, agent, now })
+    }
+
+    /// Stores a hit and gives its row. A `HitId` is stored once; a repeat raises its count.
+    fn keep(&mut self, hit: &'a Hit, origins: &mut Tally<'a>) -> Result<i64, StoreError> {
+        let json = serde_json::to_string(hit).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let hit_id = hit.hit_id.to_string();
+        let (count, last_at) = (to_stored(hit.count), hit.last_at.as_micros());
+        let inserted = self.insert.execute(params![
+            self.comune,
+            self.agent,
+            hit_id,
             hit.at.as_micros(),
-            hit.last_at.as_micros(),
-            now.as_micros(),
-            to_stored(hit.count),
+            last_at,
+            self.now.as_micros(),
+            count,
             hit.direction.as_str(),
             hit.observable.kind().as_str(),
             hit.observable.to_string(),
@@ -288,46 +297,13 @@ fn keep_hit(
             hit.evidence,
             json
         ])?;
-    if inserted > 0 {
-        let row = transaction.last_insert_rowid();
-        origins::count_hit(transaction, comune, &hit)?;
-        return Ok(row);
+        if inserted > 0 {
+            origins.count(self.comune, hit);
+            return Ok(self.transaction.last_insert_rowid());
+        }
+        origins.extend(self.comune, hit);
+        Ok(self.raise.query_row(params![self.agent, hit_id, count, last_at, json], |row| row.get(0))?)
     }
-    let row = transaction
-        .prepare_cached(
-            "UPDATE hit SET
-                hit_json = CASE WHEN ?3 >= count AND ?4 >= last_at THEN ?5 ELSE hit_json END,
-                count = max(count, ?3), last_at = max(last_at, ?4)
-             WHERE agent = ?1 AND hit_id = ?2 RETURNING id",
-        )?
-        .query_row(
-            params![agent, hit.hit_id.to_string(), to_stored(hit.count), hit.last_at.as_micros(), json],
-            |row| row.get(0),
-        )?;
-    origins::extend(transaction, comune, &hit)?;
-    Ok(row)
-}
-
-/// A hit with its free texts cut and cleaned: a sensor in foreign hands may send anything.
-fn clipped_hit(hit: &Hit) -> Hit {
-    let mut hit = hit.clone();
-    hit.input = clip(&hit.input, TEXT_BYTES_MAX);
-    hit.indicator = clip(&hit.indicator, TEXT_BYTES_MAX);
-    hit.also.truncate(ALSO_MAX);
-    hit.also = hit.also.iter().map(|indicator| clip(indicator, TEXT_BYTES_MAX)).collect();
-    hit.evidence = evidence(hit.evidence.as_bytes());
-    hit.notes.truncate(NOTES_MAX);
-    hit.named_origins.truncate(NAMED_ORIGINS_MAX);
-    hit.witnesses.truncate(WITNESSES_MAX);
-    hit.witnesses = hit.witnesses.iter().map(|input| clip(input, TEXT_BYTES_MAX)).collect();
-    if let Some(logged) = &mut hit.logged {
-        logged.format = clip(&logged.format, TEXT_BYTES_MAX);
-        logged.host = clip(&logged.host, TEXT_BYTES_MAX);
-        logged.time = clip(&logged.time, LOGGED_TIME_BYTES_MAX);
-    }
-    hit.count = hit.count.max(1);
-    hit.last_at = hit.last_at.max(hit.at);
-    hit
 }
 
 fn clipped_source(source: &SourceStatus) -> SourceStatus {
@@ -338,3 +314,7 @@ fn clipped_source(source: &SourceStatus) -> SourceStatus {
         ..source.clone()
     }
 }
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;
