@@ -13,6 +13,8 @@ mod record;
 pub mod store;
 #[cfg(test)]
 mod store_tests;
+#[cfg(test)]
+mod theft_tests;
 pub mod verify;
 #[cfg(test)]
 mod verify_tests;

@@ -40,6 +40,8 @@ mod towns;
 mod words;
 
 #[cfg(test)]
+mod bundle_page_tests;
+#[cfg(test)]
 mod door_tests;
 #[cfg(test)]
 mod fixture;

@@ -21,6 +21,7 @@ pub(crate) mod console_accounts;
 pub(crate) mod console_hits;
 pub(crate) mod console_origins;
 pub(crate) mod console_towns;
+pub(crate) mod courses;
 pub(crate) mod hits;
 pub(crate) mod invitations;
 pub(crate) mod lag;

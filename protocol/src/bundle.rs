@@ -24,6 +24,11 @@ pub use writer::{BundleWriter, LEVEL};
 #[serde(transparent)]
 pub struct Serial(pub u64);
 
+impl Serial {
+    /// The last number, which databases can still hold. A bundle beyond it is none.
+    pub const MAX: Self = Self(i64::MAX.unsigned_abs());
+}
+
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -2,12 +2,16 @@
 //!
 //! A name is checked here once, so that no path made by somebody else reaches a file system.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
 use crate::bundle::Serial;
-use crate::text::text_form;
+use crate::text::{Hex, text_form};
 
 /// The largest metadata file that is fetched or taken, in bytes.
 pub const METADATA_BYTES_MAX: u64 = 1 << 20;
@@ -89,14 +93,54 @@ impl fmt::Display for RepositoryPath {
 
 text_form!(RepositoryPath);
 
+/// Who signed a bundle, and which file it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The keys that may sign bundles and how many of them have to, as [`signers`] gives them.
+    pub signers: String,
+    /// SHA-256 of the full bundle's file, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Stands for a root's keys that may sign bundles and for how many of them have to: SHA-256 in hexadecimal digits.
+pub fn signers<'a>(key_ids: impl IntoIterator<Item = &'a [u8]>, threshold: u64) -> String {
+    let mut ids: Vec<&[u8]> = key_ids.into_iter().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut digest = Sha256::new_with_prefix(threshold.to_be_bytes());
+    for id in ids {
+        digest.update((id.len() as u64).to_be_bytes());
+        digest.update(id);
+    }
+    Hex(&digest.finalize()).to_string()
+}
+
+/// How a verified bundle stands to the one in force: `Greater` is to be put in force, `Equal` is in force already,
+/// `Less` is older. Numbers order the bundles of the same signers only: who stole a key could give the highest number of
+/// all, and nothing could follow it. When the root names other signers, the count begins anew with their first bundle.
+/// A bundle in force of which nothing is known counts as theirs.
+pub fn order(
+    (serial, provenance): (Serial, &Provenance),
+    (in_force, known): (Serial, Option<&Provenance>),
+) -> Ordering {
+    match known {
+        Some(known) if known.signers != provenance.signers => {
+            let is_same = serial == in_force && known.sha256 == provenance.sha256;
+            if is_same { Ordering::Equal } else { Ordering::Greater }
+        }
+        _ => serial.cmp(&in_force),
+    }
+}
+
 /// The TUF target name of a bundle.
 pub fn bundle_target(serial: Serial) -> String {
     format!("bundle-{serial}.jsonl.zst")
 }
 
-/// The serial of a bundle by its TUF target name; `None` for other targets.
+/// The serial of a bundle by its TUF target name; `None` for other targets, such as one beyond [`Serial::MAX`].
 pub fn serial_of_target(name: &str) -> Option<Serial> {
-    name.strip_prefix("bundle-")?.strip_suffix(".jsonl.zst")?.parse().ok().map(Serial)
+    let serial = name.strip_prefix("bundle-")?.strip_suffix(".jsonl.zst")?.parse().ok().map(Serial);
+    serial.filter(|serial| *serial <= Serial::MAX)
 }
 
 /// The TUF target name of the delta from one bundle to a later one.
@@ -157,8 +201,36 @@ mod tests {
     }
 
     #[test]
+    fn numbers_order_the_bundles_of_the_same_signers_only() {
+        let of = |signers: &str, sha256: &str| Provenance { signers: signers.into(), sha256: sha256.into() };
+        let check = |offered: (u64, &str, &str), in_force: (u64, &str, &str), expected| {
+            let (offered_by, known) = (of(offered.1, offered.2), of(in_force.1, in_force.2));
+            let told = order((Serial(offered.0), &offered_by), (Serial(in_force.0), Some(&known)));
+            assert_eq!(told, expected, "{offered:?} {in_force:?}");
+        };
+        check((6, "a", "x"), (5, "a", "y"), Ordering::Greater);
+        check((5, "a", "x"), (5, "a", "y"), Ordering::Equal);
+        check((5, "a", "x"), (Serial::MAX.0, "a", "x"), Ordering::Less);
+        check((5, "b", "x"), (Serial::MAX.0, "a", "x"), Ordering::Greater);
+        check((5, "b", "x"), (5, "a", "y"), Ordering::Greater);
+        check((5, "b", "x"), (5, "a", "x"), Ordering::Equal);
+        let unknown = |serial| order((Serial(serial), &of("b", "x")), (Serial(5), None));
+        assert_eq!([4, 5, 6].map(unknown), [Ordering::Less, Ordering::Equal, Ordering::Greater]);
+    }
+
+    #[test]
+    fn signers_are_known_whatever_their_order_and_by_how_many_have_to_sign() {
+        let signers = |ids: &[&str], threshold| signers(ids.iter().map(|id| id.as_bytes()), threshold);
+        assert_eq!(signers(&["a", "b"], 1), signers(&["b", "a", "b"], 1));
+        let others = [signers(&["a"], 1), signers(&["a", "b"], 2), signers(&["ab"], 1), signers(&[], 1)];
+        assert!(others.iter().all(|other| *other != signers(&["a", "b"], 1)));
+    }
+
+    #[test]
     fn a_bundle_is_known_by_its_name() {
         assert_eq!(serial_of_target(&bundle_target(Serial(42))), Some(Serial(42)));
+        assert_eq!(serial_of_target(&bundle_target(Serial::MAX)), Some(Serial::MAX));
+        assert_eq!(serial_of_target("bundle-9223372036854775808.jsonl.zst"), None);
         assert_eq!(serial_of_target("delta-1-2.jsonl.zst"), None);
     }
 

@@ -24,29 +24,29 @@ use super::verify_tests::{Endless, bundle};
 
 /// Keys of a COSC as its desk makes them: root 2 of 3, one for the targets, one each of desk and collector for the
 /// online roles.
-struct Keys {
+pub(super) struct Keys {
     root: Vec<KeyPair>,
-    targets: KeyPair,
-    online: Vec<KeyPair>,
+    pub targets: KeyPair,
+    pub online: Vec<KeyPair>,
 }
 
 /// One state of a repository; every part of it can be wrong by itself.
 #[derive(Clone)]
-struct Plan {
-    root: u64,
-    timestamp: u64,
-    snapshot: u64,
-    targets: u64,
-    serial: u64,
+pub(super) struct Plan {
+    pub root: u64,
+    pub timestamp: u64,
+    pub snapshot: u64,
+    pub targets: u64,
+    pub serial: u64,
     /// Days until root, timestamp, snapshot and targets expire.
-    days: [i64; 4],
+    pub days: [i64; 4],
     /// What the timestamp says of the snapshot and the snapshot of the targets, where that is not the truth.
-    snapshot_said: Option<u64>,
-    targets_said: Option<u64>,
+    pub snapshot_said: Option<u64>,
+    pub targets_said: Option<u64>,
 }
 
 impl Plan {
-    fn honest(version: u64) -> Self {
+    pub(super) fn honest(version: u64) -> Self {
         Self {
             root: 1,
             timestamp: version,
@@ -60,13 +60,13 @@ impl Plan {
     }
 }
 
-struct Place {
+pub(super) struct Place {
     home: TempDir,
-    keys: Keys,
-    pinned: Vec<u8>,
+    pub keys: Keys,
+    pub pinned: Vec<u8>,
 }
 
-fn new_key() -> KeyPair {
+pub(super) fn new_key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ED25519).unwrap()
 }
 
@@ -143,7 +143,7 @@ fn root_of(version: u64, keys: &Keys, days: i64) -> Root {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let keys = new_keys();
         let pinned = signed(root_of(1, &keys, 365), &[&keys.root[0], &keys.root[1]]);
         let place = Self { home: TempDir::new().unwrap(), keys, pinned };
@@ -154,7 +154,7 @@ impl Place {
         place
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(super) fn path(&self, below: &str) -> PathBuf {
         self.home.path().join(below)
     }
 
@@ -167,7 +167,7 @@ impl Place {
     }
 
     /// Signs everything by plan, with the collector's key in the online roles.
-    fn publish(&self, plan: &Plan) {
+    pub(super) fn publish(&self, plan: &Plan) {
         let bytes = bundle(plan.serial, &["evil.example"]);
         let name = bundle_target(Serial(plan.serial));
         let path = format!("targets/{}.{name}", protocol::text::Hex(&Sha256::digest(&bytes)));
@@ -232,7 +232,7 @@ impl Place {
         Ok(header)
     }
 
-    async fn believed(&self, serial: u64) {
+    pub(super) async fn believed(&self, serial: u64) {
         assert_eq!(self.verify().await.unwrap().serial, Serial(serial));
     }
 
@@ -245,7 +245,7 @@ impl Place {
         files
     }
 
-    async fn refused(&self, attack: &str, words: &str) {
+    pub(super) async fn refused(&self, attack: &str, words: &str) {
         let before = self.remembered();
         let told = match self.verify().await {
             Ok(header) => panic!("{attack}: bundle {} is believed", header.serial),

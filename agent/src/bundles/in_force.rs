@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::index::{Held, Index, IndexError, Layers, Meta, ReadAt};
+use protocol::repository::Provenance;
 use protocol::{Serial, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,9 @@ pub struct BundleStatus {
     /// When the metadata of bundles that was verified last expires.
     #[serde(default)]
     pub fresh_until: Option<Timestamp>,
+    /// Who signed what is or should be in force, and which file it is.
+    #[serde(skip)]
+    pub provenance: Option<Provenance>,
 }
 
 /// Whether nothing newer came before the metadata expired: somebody may keep this sensor from newer bundles.

@@ -2,6 +2,7 @@
 //! what cannot be used, merges many changes. Long work is done by one other thread at a time, so that small changes
 //! are never behind it.
 
+use std::cmp::Ordering as Order;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +16,7 @@ use detect::Matcher;
 use ipnet::IpNet;
 use protocol::delta::DeltaHeader;
 use protocol::index::{Layers, Sanity};
+use protocol::repository::{Provenance, order};
 use protocol::{BundleHeader, Serial};
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
@@ -101,6 +103,7 @@ struct Work {
 /// A full bundle whose index is being built.
 struct Incoming {
     header: BundleHeader,
+    provenance: Provenance,
     reply: Vec<Reply>,
 }
 
@@ -164,6 +167,7 @@ impl Keeper {
     fn handle_opened(&mut self, opened: Opened) -> Option<String> {
         let Opened { record, layers, trouble } = opened;
         self.record = record;
+        self.tell_provenance();
         if let Some(layers) = layers {
             self.publish(layers);
         }
@@ -220,31 +224,61 @@ impl Keeper {
     }
 
     fn handle_arrived(&mut self, arrived: Arrived, reply: Reply) {
-        let in_force = self.record.as_ref().map_or(Serial(0), |record| record.serial);
         let offered = arrived.serial();
-        if offered < in_force {
+        let (in_force, known) = match &self.record {
+            Some(record) => (record.serial, record.provenance.as_ref()),
+            None => (Serial(0), None),
+        };
+        let stands = order((offered, arrived.provenance()), (in_force, known));
+        if stands == Order::Less {
             return answer(reply, Err(NotTaken::Older { offered, in_force }));
         }
-        let mended = !*self.want.borrow();
-        if let Some(known) = self.in_force().filter(|known| known.serial == offered && mended) {
+        let may_stay = stands == Order::Equal && !*self.want.borrow();
+        if let Some(known) = self.in_force().filter(|known| known.serial == offered && may_stay) {
+            self.keep_provenance(arrived.provenance());
             return answer(reply, Ok(Applied { in_force: known, is_new: false }));
         }
         match arrived {
-            Arrived::Full { header, file } => self.begin_full(header, file, reply),
-            Arrived::Delta { header, file } => self.handle_delta(header, file, reply),
+            Arrived::Full { header, provenance, file } => {
+                self.begin_full((header, provenance), file, reply);
+            }
+            Arrived::Delta { header, provenance, file } => {
+                self.handle_delta((header, provenance), file, reply);
+            }
             Arrived::Nothing { .. } if self.work.is_some() => self.waiting.push_back((arrived, reply)),
             Arrived::Nothing { .. } => answer(reply, Err(LoadError::Interrupted.into())),
         }
     }
 
-    fn begin_full(&mut self, header: BundleHeader, file: PathBuf, reply: Reply) {
+    /// What is in force was signed anew, perhaps by others: from then on its number counts among theirs.
+    fn keep_provenance(&mut self, provenance: &Provenance) {
+        let Some(record) = self.record.as_ref().filter(|it| it.provenance.as_ref() != Some(provenance))
+        else {
+            return;
+        };
+        let record = Record { provenance: Some(provenance.clone()), ..record.clone() };
+        match record.write(&self.shop.folder) {
+            Ok(()) => self.record = Some(record),
+            Err(error) => warn!(%error, "who signed the bundle in force is not noted; it is tried again"),
+        }
+        self.tell_provenance();
+    }
+
+    fn tell_provenance(&self) {
+        let provenance = self.record.as_ref().and_then(|record| record.provenance.clone());
+        self.status.update(|status| BundleStatus { provenance: provenance.clone(), ..status.clone() });
+    }
+
+    fn begin_full(&mut self, (header, provenance): (BundleHeader, Provenance), file: PathBuf, reply: Reply) {
         if let Some(work) = &mut self.work {
             match &mut work.bundle {
                 // The one that asked before has gone; the file is the same by its signature.
-                Some(incoming) if incoming.header == header => return incoming.reply.push(reply),
+                Some(incoming) if incoming.header == header && incoming.provenance == provenance => {
+                    return incoming.reply.push(reply);
+                }
                 _ => work.interrupted.store(true, Ordering::Relaxed),
             }
-            self.waiting.push_back((Arrived::Full { header, file }, reply));
+            self.waiting.push_back((Arrived::Full { header, provenance, file }, reply));
             return;
         }
         let name = Name::new("bundle", header.serial, "jsonl.zst");
@@ -254,7 +288,7 @@ impl Keeper {
         let base = Name::new("base", header.serial, "index");
         let files = vec![name.clone(), base.clone()];
         let serial = header.serial;
-        let incoming = Incoming { header, reply: vec![reply] };
+        let incoming = Incoming { header, provenance, reply: vec![reply] };
         self.begin(Why::Bundle, (serial, files), Some(incoming), move |shop, progress| {
             shop.full(&name, None, base, progress)
         });
@@ -308,7 +342,7 @@ impl Keeper {
 
     /// Gives what each that waits for it is to hear.
     fn put_bundle_in_force(&mut self, incoming: Incoming, built: Result<Built, LoadError>) -> Vec<Answer> {
-        let Incoming { header, reply, .. } = incoming;
+        let Incoming { header, provenance, reply } = incoming;
         let result = built.and_then(|built| {
             let layers = Layers::new(Arc::clone(&built.index), None);
             let layers = layers.map_err(index(&self.shop.path(&built.name)))?;
@@ -323,6 +357,7 @@ impl Keeper {
                 created: header.created,
                 verified_at: clock::now(),
                 root_sha256: self.root_sha256.clone(),
+                provenance: Some(provenance),
                 bundle,
                 deltas: Vec::new(),
                 base: built.name,
@@ -394,13 +429,14 @@ impl Keeper {
         self.commit(Record { base: built.name, overlay, held, ..record }, layers).map(drop)
     }
 
-    fn handle_delta(&mut self, header: DeltaHeader, file: PathBuf, reply: Reply) {
+    fn handle_delta(&mut self, delta: (DeltaHeader, Provenance), file: PathBuf, reply: Reply) {
         let is_whole = matches!((&self.record, &self.layers), (Some(record), Some(layers))
             if record.serial == layers.serial());
         if !is_whole && self.work.is_some() {
-            return self.waiting.push_back((Arrived::Delta { header, file }, reply));
+            let (header, provenance) = delta;
+            return self.waiting.push_back((Arrived::Delta { header, provenance, file }, reply));
         }
-        let applied = self.apply_delta(header, &file).map(|in_force| Applied { in_force, is_new: true });
+        let applied = self.apply_delta(delta, &file).map(|in_force| Applied { in_force, is_new: true });
         self.merge_if_due();
         answer(
             reply,
@@ -411,7 +447,11 @@ impl Keeper {
         );
     }
 
-    fn apply_delta(&mut self, header: DeltaHeader, file: &Path) -> Result<InForce, LoadError> {
+    fn apply_delta(
+        &mut self,
+        (header, provenance): (DeltaHeader, Provenance),
+        file: &Path,
+    ) -> Result<InForce, LoadError> {
         let unfit = |reason: &str| LoadError::Changes { path: file.into(), reason: reason.into() };
         let (Some(record), Some(layers)) = (self.record.clone(), self.layers.clone()) else {
             return Err(unfit("no full bundle is in force"));
@@ -441,6 +481,7 @@ impl Keeper {
             issuer: header.issuer,
             created: header.created,
             verified_at: clock::now(),
+            provenance: Some(provenance),
             deltas,
             overlay: Some(changed.name),
             held: changed.held,
@@ -487,6 +528,7 @@ impl Keeper {
         }
         let in_force = InForce::of(&self.shop.folder, &record, &layers);
         self.record = Some(record);
+        self.tell_provenance();
         self.publish(layers);
         let files = self.record.iter().flat_map(Record::files);
         let kept = files.chain(self.work.iter().flat_map(|work| &work.files));

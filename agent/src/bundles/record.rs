@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use protocol::bundle::SetHash;
 use protocol::index::Held;
+use protocol::repository::Provenance;
 use protocol::{Serial, Timestamp};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -43,6 +44,10 @@ pub(super) struct Record {
     pub verified_at: Timestamp,
     /// SHA-256 of the COSC's root that it was verified by: after an enrolment elsewhere it does not count.
     pub root_sha256: String,
+    /// Who signed it, and which file it is: its number counts among bundles of the same signers only. `None` when that
+    /// was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// The full bundle that the index is built from.
     pub bundle: Source,
     /// The deltas since, in order.
@@ -209,6 +214,7 @@ pub(super) mod tests {
             created: Timestamp::default(),
             verified_at: Timestamp::default(),
             root_sha256: String::new(),
+            provenance: Some(Provenance { signers: "11".repeat(32), sha256: "00".repeat(32) }),
             bundle: source("bundle-1-a.jsonl.zst"),
             deltas: vec![source("delta-2-b.jsonl.zst")],
             base: "base-1-c.index".parse().unwrap(),
@@ -227,6 +233,15 @@ pub(super) mod tests {
         }
         fs::write(folder.path().join(UNFINISHED), b"{").unwrap();
         assert_eq!(Record::read(folder.path()).unwrap().serial, Serial(8));
+    }
+
+    #[test]
+    fn a_record_from_before_signers_were_kept_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = Record { provenance: None, ..record(7) };
+        before.write(folder.path()).unwrap();
+        assert!(!fs::read_to_string(folder.path().join(RECORD)).unwrap().contains("provenance"));
+        assert_eq!(Record::read(folder.path()).unwrap(), before);
     }
 
     #[test]

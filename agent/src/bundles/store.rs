@@ -1,6 +1,6 @@
 //! The bundle in force, for those who use it: what to compare with, what `status` tells, and the way in for a new
-//! one. The folder itself belongs to the keeper's thread. A serial never goes down, and what is refused changes
-//! nothing.
+//! one. The folder itself belongs to the keeper's thread. A serial never goes down while the same keys sign, and what is
+//! refused changes nothing.
 
 use std::fs;
 use std::io;
@@ -11,6 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use detect::Matcher;
 use ipnet::IpNet;
 use protocol::delta::DeltaHeader;
+use protocol::repository::Provenance;
 use protocol::{BundleHeader, Serial, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -88,6 +89,8 @@ pub enum Arrived {
     Full {
         /// Its first line.
         header: BundleHeader,
+        /// Who signed it.
+        provenance: Provenance,
         /// Where it is; the file is taken away from there.
         file: PathBuf,
     },
@@ -95,6 +98,8 @@ pub enum Arrived {
     Delta {
         /// Its first line.
         header: DeltaHeader,
+        /// Who signed the bundle that it leads to.
+        provenance: Provenance,
         /// Where it is; the file is taken away from there.
         file: PathBuf,
     },
@@ -102,6 +107,8 @@ pub enum Arrived {
     Nothing {
         /// Number of its newest bundle.
         serial: Serial,
+        /// Who signed that.
+        provenance: Provenance,
     },
 }
 
@@ -111,17 +118,26 @@ impl Arrived {
         match self {
             Self::Full { header, .. } => header.serial,
             Self::Delta { header, .. } => header.serial,
-            Self::Nothing { serial } => *serial,
+            Self::Nothing { serial, .. } => *serial,
         }
+    }
+
+    /// Who signed the bundle that it leads to, and which file that is.
+    pub fn provenance(&self) -> &Provenance {
+        let (Self::Full { provenance, .. }
+        | Self::Delta { provenance, .. }
+        | Self::Nothing { provenance, .. }) = self;
+        provenance
     }
 }
 
 impl From<Verified> for Arrived {
     fn from(verified: Verified) -> Self {
-        match verified.taken {
-            Taken::Full { header, file } => Self::Full { header, file },
-            Taken::Delta { header, file } => Self::Delta { header, file },
-            Taken::Nothing => Self::Nothing { serial: verified.serial },
+        let Verified { serial, provenance, taken, .. } = verified;
+        match taken {
+            Taken::Full { header, file } => Self::Full { header, provenance, file },
+            Taken::Delta { header, file } => Self::Delta { header, provenance, file },
+            Taken::Nothing => Self::Nothing { serial, provenance },
         }
     }
 }
@@ -192,12 +208,13 @@ impl BundleStore {
         self.status.load().fresh_until
     }
 
-    /// Whether an offered bundle is worth fetching: it is newer than what is in force or will be, or what is in
-    /// force can be mended by nothing else.
+    /// Whether an offered bundle is worth a look: it is another than what is in force or will be, or what is in
+    /// force can be mended by nothing else. A lower number may be the first one of other signers, which only their
+    /// metadata tells.
     pub fn wants(&self, offered: Serial) -> bool {
         let status = self.status.load();
-        let building = status.building.as_ref().map_or(Serial(0), |building| building.serial);
-        *self.wanted.borrow() || offered > self.serial().max(building)
+        let building = status.building.as_ref().map(|building| building.serial);
+        *self.wanted.borrow() || (offered != self.serial() && Some(offered) != building)
     }
 
     /// Becomes true when the full bundle is needed, whatever its number.
@@ -252,17 +269,21 @@ impl BundleStore {
     }
 
     /// What a delta may start from.
-    fn known(&self) -> Option<Serial> {
+    fn known(&self) -> Option<(Serial, Option<Provenance>)> {
         if *self.wanted.borrow() {
             return None;
         }
         let status = self.status.load();
         let rebuilt = status.building.as_ref().filter(|building| building.why == Why::Rebuild);
         let serial = rebuilt.map_or_else(|| self.serial(), |building| building.serial);
-        (serial != Serial(0)).then_some(serial)
+        (serial != Serial(0)).then(|| (serial, status.provenance.clone()))
     }
 
-    async fn fetch(&self, repository: Repository, in_force: Option<Serial>) -> Result<Arrived, NotTaken> {
+    async fn fetch(
+        &self,
+        repository: Repository,
+        in_force: Option<(Serial, Option<Provenance>)>,
+    ) -> Result<Arrived, NotTaken> {
         let (datastore, arrived) = (self.folder.join("tuf"), record::arrived(&self.folder));
         // The index is put in force after its last line was read, and not before.
         let wanted = Wanted { in_force, lines: Lines::LeftToCaller };

@@ -5,6 +5,7 @@
 //! before, which replaces it only at the end (CVE-2025-2888 came from remembering too early). Agent and
 //! collector hold the same file: both verify for themselves, and `protocol` opens no file. The tests are the agent's.
 
+use std::cmp::Ordering;
 use std::error::Error as _;
 use std::fs;
 use std::io;
@@ -14,12 +15,14 @@ use futures_util::StreamExt as _;
 use protocol::bundle::{BundleError, BundleLimits};
 use protocol::delta::{DeltaHeader, DeltaReader};
 use protocol::repository::{
-    BUNDLE_BYTES_MAX, METADATA_BYTES_MAX, METADATA_FOLDER, TARGETS_FOLDER, bundle_target, delta_target,
-    serial_of_target, serials_of_delta,
+    BUNDLE_BYTES_MAX, METADATA_BYTES_MAX, METADATA_FOLDER, Provenance, TARGETS_FOLDER, bundle_target,
+    delta_target, order, serial_of_target, serials_of_delta, signers,
 };
+use protocol::text::Hex;
 use protocol::{BundleHeader, BundleReader, Serial, Timestamp};
 use tokio::io::AsyncWriteExt as _;
 use tough::error::Error as TufError;
+use tough::schema::RoleType;
 use tough::{FilesystemTransport, Limits, RepositoryLoader, TargetName};
 use tough::{Transport, TransportError, TransportErrorKind, TransportStream};
 use url::Url;
@@ -63,11 +66,11 @@ impl Repository {
 }
 
 /// What a caller wants of a repository's newest bundle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The bundle in force, whose changes suffice where the repository has them. `None` for the full bundle, which is
-    /// also the way out when changes turn out not to fit.
-    pub in_force: Option<Serial>,
+    /// The bundle in force and what is known of it; its changes suffice where the repository has them. `None` for the
+    /// full bundle, which is also the way out when changes turn out not to fit.
+    pub in_force: Option<(Serial, Option<Provenance>)>,
     /// Who reads the lines.
     pub lines: Lines,
 }
@@ -91,6 +94,8 @@ pub enum Lines {
 pub struct Verified {
     /// Number of its newest bundle.
     pub serial: Serial,
+    /// Who signed that, and which file it is.
+    pub provenance: Provenance,
     /// What was taken out, whose hash is right.
     pub taken: Taken,
     /// The newest root that the pinned one leads to.
@@ -272,11 +277,11 @@ pub async fn verify(
         .limits(limits)
         .datastore(&staged.folder);
     let offered = Offered { loaded: loader.load().await.map_err(refusal)?, into };
-    let serial = offered.newest()?;
+    let (serial, provenance) = offered.newest()?;
     fs::create_dir_all(into).map_err(disk(into))?;
-    let taken = offered.take(serial, wanted).await?;
+    let taken = offered.take((serial, &provenance), wanted).await?;
     let root = staged.remember(datastore, trusted_root)?;
-    Ok(Verified { serial, taken, root })
+    Ok(Verified { serial, provenance, taken, root })
 }
 
 /// When the first of the metadata expires that was verified last; `None` when nothing was verified yet. Who hears
@@ -306,19 +311,25 @@ struct Offered<'a> {
 }
 
 impl Offered<'_> {
-    /// Number of the newest bundle.
-    fn newest(&self) -> Result<Serial, Refusal> {
-        let serials = self.loaded.all_targets().filter_map(|(name, _)| {
+    /// Number of the newest bundle, who signed it and which file it is.
+    fn newest(&self) -> Result<(Serial, Provenance), Refusal> {
+        let bundles = self.loaded.all_targets().filter_map(|(name, target)| {
             // The exact spelling, so that the name is also a safe file name: "bundle-+1" parses as 1, too.
             let serial = serial_of_target(name.raw())?;
-            (bundle_target(serial) == name.raw()).then_some(serial)
+            (bundle_target(serial) == name.raw()).then_some((serial, target))
         });
-        serials.max().ok_or(Refusal::NoBundle)
+        let (serial, target) = bundles.max_by_key(|(serial, _)| *serial).ok_or(Refusal::NoBundle)?;
+        let role = self.loaded.root().signed.roles.get(&RoleType::Targets).ok_or(Refusal::NoBundle)?;
+        let signers = signers(role.keyids.iter().map(AsRef::as_ref), role.threshold.get());
+        Ok((serial, Provenance { signers, sha256: Hex(&target.hashes.sha256).to_string() }))
     }
 
-    async fn take(&self, newest: Serial, wanted: Wanted) -> Result<Taken, Refusal> {
-        if let Some(in_force) = wanted.in_force {
-            if newest <= in_force {
+    async fn take(&self, newest: (Serial, &Provenance), wanted: Wanted) -> Result<Taken, Refusal> {
+        let in_force = wanted.in_force.as_ref().map(|(serial, known)| (*serial, known.as_ref()));
+        let is_newer = in_force.is_none_or(|in_force| order(newest, in_force) == Ordering::Greater);
+        let newest = newest.0;
+        if let Some((in_force, _)) = in_force {
+            if !is_newer {
                 return Ok(Taken::Nothing);
             }
             match self.take_delta(in_force, newest, wanted.lines).await {

@@ -193,7 +193,7 @@ impl Desk {
 
     /// As a sensor asks that has a bundle in force and reads every line itself.
     async fn verify_since(&self, in_force: u64) -> Result<Verified, Refusal> {
-        let wanted = Wanted { in_force: Some(Serial(in_force)), lines: Lines::LeftToCaller };
+        let wanted = Wanted { in_force: Some((Serial(in_force), None)), lines: Lines::LeftToCaller };
         let repository = Repository::folder(&self.path("repository"));
         verify(repository, &self.pinned, &self.path("tuf"), &self.path("bundles"), wanted).await
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use protocol::bundle::{BUNDLE_FORMAT, BundleLimits, Revocation, SetHash};
 use protocol::delta::DeltaWriter;
 use protocol::index::{Layers, Matches, Value};
+use protocol::repository::Provenance;
 use protocol::{BundleHeader, BundleReader, BundleWriter, Indicator, LookFor, Serial, Timestamp};
 use vedetta_agent::bundles::not_taken::NotTaken;
 use vedetta_agent::bundles::store::{Applied, Arrived, BundleStore, Started, StoreConfig};
@@ -67,7 +68,8 @@ pub fn full(folder: &Path, serial: u64) -> Arrived {
 
 pub fn full_of(folder: &Path, serial: u64, lines: Vec<Indicator>, revocations: Vec<Revocation>) -> Arrived {
     let file = arrived(folder, &format!("bundle-{serial}.jsonl.zst"));
-    Arrived::Full { header: write(&file, serial, lines, revocations), file }
+    let header = write(&file, serial, lines, revocations);
+    Arrived::Full { header, provenance: signed(serial), file }
 }
 
 /// The changes from one bundle to another, as verification leaves them.
@@ -82,7 +84,12 @@ pub fn delta(folder: &Path, from: u64, to: u64) -> Arrived {
         DeltaWriter::write(File::create(&file).unwrap(), &mut base, &mut next, 100_000).unwrap()
     };
     paths.iter().for_each(|path| fs::remove_file(path).unwrap());
-    Arrived::Delta { header, file }
+    Arrived::Delta { header, provenance: signed(to), file }
+}
+
+/// Bundles of the same signers.
+fn signed(serial: u64) -> Provenance {
+    Provenance { signers: "11".repeat(32), sha256: format!("{serial:064x}") }
 }
 
 fn read(path: &Path) -> BundleReader<'static> {

@@ -1,5 +1,6 @@
 //! The repository that is offered to sensors: verified from the trusted root, swapped as a whole.
 
+use std::cmp::Ordering;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::bundle::{BundleError, BundleLimits};
 use protocol::message::Rollout;
+use protocol::repository::order;
 use protocol::{BundleHeader, BundleReader, Indicator, Serial};
 use tokio::sync::mpsc;
 
@@ -84,13 +86,14 @@ pub async fn offer(
     let repository = Repository::folder(staging.folder());
     let root = root.as_str().as_bytes();
     let verified = verify::verify(repository, root, &state.tuf(), &taken_out, Wanted::FULL).await?;
-    let newest_root = verified.root.clone();
+    let (newest_root, provenance) = (verified.root.clone(), verified.provenance.clone());
     let (header, bundle) = verified.into_full()?;
-    let offered = bundles::newest(store).await?;
-    if header.serial < offered {
+    let (offered, known) = bundles::newest(store).await?;
+    let stands = order((header.serial, &provenance), (offered, known.as_ref()));
+    if stands == Ordering::Less {
         return Err(OfferError::Older { pushed: header.serial, offered });
     }
-    if header.serial > offered {
+    if stands == Ordering::Greater {
         store_indicators(store, bundle.clone(), header.serial).await?;
     }
     // Only what a desk signed is remembered by the verification, so that its next push counts as newer than that,
@@ -99,26 +102,29 @@ pub async fn offer(
     let order = Order::After(served.as_deref());
     let renewed = online_key.renew(staging.folder(), order, &newest_root, clock::now());
     bundles::keep_upkeep(store, upkeep(renewed, staging.folder())).await?;
-    let reach = reach(store, header.serial, rollout.filter(|_| state.repository().exists())).await?;
+    let may_wait = header.serial > offered || stands == Ordering::Equal;
+    let rollout = rollout.filter(|_| may_wait && state.repository().exists());
+    let reach = reach(store, header.serial, rollout).await?;
     let folder = state.clone();
     let is_for_all = reach == Reach::All;
     let put = tokio::task::spawn_blocking(move || put_in_place(&folder, staging, is_for_all));
     put.await.map_err(|_| StoreError::Closed)??;
-    let offered = bundles::keep(store, header.clone(), pushed_by, reach).await?;
+    let offered = bundles::keep(store, (header.clone(), provenance), pushed_by, reach).await?;
     if let Err(error) = fs::remove_file(&bundle) {
         tracing::warn!(file = %bundle.display(), %error, "a verified bundle's copy could not be removed");
     }
     Ok(Pushed { header, offered })
 }
 
-/// Who has a pushed bundle at once. Towns that are among the first already stay so: they cannot go back.
+/// Who has a pushed bundle at once. One that takes the place of a higher number is never held back: that number is what
+/// nobody should have. Towns that are among the first already stay so: they cannot go back.
 async fn reach(store: &Store, serial: Serial, rollout: Option<Rollout>) -> Result<Reach, StoreError> {
     let Some(Rollout { share_percent, minutes }) = rollout else { return Ok(Reach::All) };
     let before = bundles::offered(store).await?.canary;
     if before.as_ref().is_some_and(|canary| canary.serial == serial) {
         return Ok(Reach::AsBefore);
     }
-    if serial <= bundles::newest(store).await? {
+    if serial <= bundles::newest(store).await?.0 {
         return Ok(Reach::All);
     }
     let towns = rollouts::towns_with_sensors(store).await?;

@@ -34,7 +34,7 @@ pub struct OnlineKey(KeyPair);
 /// Which version new signatures have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order<'a> {
-    /// After what is there, and after what was served from another folder before.
+    /// After what is there, and after what was served from another folder before, as long as the same keys sign.
     After(Option<&'a Path>),
     /// The same as what is there: for a copy that travels for days, beside which the original goes on.
     Copy,
@@ -178,7 +178,9 @@ impl OnlineKey {
         let version = match order {
             Order::Copy => offered.timestamp.signed.version.max(offered.snapshot.signed.version),
             Order::After(before) => {
-                let served = before.and_then(|folder| Offered::read(&folder.join(METADATA_FOLDER)).ok());
+                let before = before.map(|folder| folder.join(METADATA_FOLDER));
+                let before = before.filter(|before| has_same_online_keys(before, &metadata, &root.signed));
+                let served = before.and_then(|before| Offered::read(&before).ok());
                 let served = served.filter(|served| root.signed.verify_role(&served.timestamp).is_ok());
                 let seen = served.map_or(0, |served| served.versions()).max(offered.versions());
                 next_online_version(offered.targets.version.get(), now_seconds, seen)
@@ -265,6 +267,24 @@ impl Offered {
     fn versions(&self) -> u64 {
         self.timestamp.signed.version.max(self.snapshot.signed.version).get()
     }
+}
+
+/// Whether what was served before is under a root that names the same online keys. With others everybody forgets the
+/// versions that were seen (TUF 5.3.11), however high somebody had driven them.
+fn has_same_online_keys(before: &Path, metadata: &Path, root: &Root) -> bool {
+    let newest_of_both = (1..=root.version.get()).rev().find_map(|version| {
+        let name = format!("{version}.root.json");
+        let bytes = fs::read(before.join(&name)).ok()?;
+        // What lies there beyond the roots that were verified is nobody's.
+        fs::read(metadata.join(&name)).is_ok_and(|verified| verified == bytes).then_some(bytes)
+    });
+    let parsed = newest_of_both.and_then(|bytes| serde_json::from_slice::<Signed<Root>>(&bytes).ok());
+    parsed.is_none_or(|parsed| {
+        let keys = |root: &Root, role| root.roles.get(role).map(|role| role.keyids.clone());
+        [RoleType::Snapshot, RoleType::Timestamp]
+            .iter()
+            .all(|role| keys(&parsed.signed, role) == keys(root, role))
+    })
 }
 
 fn read<R: serde::de::DeserializeOwned>(path: &Path) -> Result<R, OnlineError> {

@@ -112,6 +112,14 @@ impl Place {
         self.key.renew(&self.repository(), Order::After(None), &self.root, at)
     }
 
+    /// The repository as it is, in another folder.
+    fn copied(&self, name: &str) -> PathBuf {
+        let copy = self.home.path().join(name);
+        let copied = std::process::Command::new("cp").arg("-r").arg(self.repository()).arg(&copy).status();
+        assert!(copied.unwrap().success());
+        copy
+    }
+
     fn timestamp(&self) -> Vec<u8> {
         fs::read(self.metadata("timestamp.json")).unwrap()
     }
@@ -190,21 +198,33 @@ async fn a_push_that_the_desk_signed_before_continues_what_was_served() {
     place.desk_signs(1, seconds(now()), 90);
     place.renew(now().plus_seconds(1800)).unwrap();
     assert_eq!(place.sensor("s").await.unwrap(), 1);
-    let served = place.home.path().join("served");
-    assert!(
-        std::process::Command::new("cp")
-            .arg("-r")
-            .arg(place.repository())
-            .arg(&served)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let served = place.copied("served");
     // The desk refreshes the same bundle by its own clock, which is behind what was served.
     place.desk_signs(1, seconds(now()) + 5, 90);
     assert!(place.sensor("s").await.unwrap_err().contains("older"));
     place.key.renew(&place.repository(), Order::After(Some(&served)), &place.root, now()).unwrap();
     assert_eq!(place.sensor("s").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn versions_that_a_thief_drove_to_their_end_are_forgotten_with_other_online_keys() {
+    let place = Place::new();
+    // So many versions of the targets leave none for what is signed over them.
+    place.desk_signs(2_000_000_000, seconds(now()), 90);
+    assert_eq!(place.sensor("s").await.unwrap(), 2_000_000_000);
+    let served = place.copied("served");
+    place.desk_signs(5, seconds(now()), 90);
+    let renew = |root: &[u8]| place.key.renew(&place.repository(), Order::After(Some(&served)), root, now());
+    renew(&place.root).unwrap();
+    assert!(place.sensor("s").await.unwrap_err().contains("older"));
+    let more = OnlineKey(KeyPair::generate_for(&PKCS_ED25519).unwrap());
+    let root = root_of(2, &place.desk, &[&place.desk, &place.key, &more]);
+    fs::write(place.metadata("2.root.json"), &root).unwrap();
+    place.desk_signs(6, seconds(now()), 90);
+    renew(&root).unwrap();
+    assert_eq!(place.sensor("s").await.unwrap(), 6);
+    let signed: Signed<TimestampRole> = serde_json::from_slice(&place.timestamp()).unwrap();
+    assert_eq!(signed.signed.version.get() / 10_000_000_000, 6, "it counts from the desk's version");
 }
 
 #[tokio::test]

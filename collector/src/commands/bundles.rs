@@ -13,6 +13,7 @@ use crate::bundles::root::CoscRoot;
 use crate::bundles::verify::{Repository, Wanted, verify};
 use crate::clock;
 use crate::config::Config;
+use crate::store::courses::Course;
 use crate::store::lag::{self, Progress};
 use crate::store::rollouts::{self, Rollout};
 
@@ -89,6 +90,9 @@ fn print(sensors: &[Progress], rollout: Option<&Rollout>, json: bool) -> anyhow:
     }
     for sensor in sensors {
         println!("{}", line(sensor));
+        for course in &sensor.courses {
+            println!("    {}", course_line(course));
+        }
     }
     if let Some(rollout) = rollout {
         let Rollout { serial, before, state, reason, towns, .. } = rollout;
@@ -122,6 +126,23 @@ fn line(sensor: &Progress) -> String {
     }
     if sensor.fresh_until.is_some_and(|until| until < clock::now()) {
         line.push_str("  STALE: nothing fresh reaches it");
+    }
+    line
+}
+
+/// What became of one bundle on a sensor, and when.
+fn course_line(course: &Course) -> String {
+    let Course { serial, offered_at, fetched_at, applied_at, refused_at, reason } = course;
+    let mut line = format!("bundle {serial}:");
+    let times =
+        [("offered", offered_at), ("fetched", fetched_at), ("in force", applied_at), ("refused", refused_at)];
+    for (what, at) in times {
+        if let Some(at) = at {
+            line.push_str(&format!("  {what} {at}"));
+        }
+    }
+    if refused_at.is_some() {
+        line.push_str(&format!(" {}", shown(reason)));
     }
     line
 }

@@ -154,6 +154,7 @@ struct BundleView {
     indicators: Count,
     in_force: Count,
     refused: Count,
+    withdrawn_at: Option<When>,
 }
 
 /// The page.
@@ -177,6 +178,7 @@ pub(super) async fn page(State(console): State<Console>, session: Session) -> Re
         indicators: Count(row.indicators),
         in_force: Count(row.in_force),
         refused: Count(row.refused),
+        withdrawn_at: row.withdrawn_at.map(When::new),
     };
     html(&BundlesPage {
         chrome: Chrome::of(&session, Here::Bundles),

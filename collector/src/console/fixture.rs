@@ -10,6 +10,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{Request, Response, StatusCode, header};
 use protocol::identity::{AgentId, Epoch};
 use protocol::message::{BundleOutcome, Record, SourceStatus};
+use protocol::repository::Provenance;
 use protocol::{BundleHeader, Hit, Indicator, Serial, Timestamp};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -25,7 +26,7 @@ use crate::store::origins::Tally;
 use crate::store::records::Clipped;
 use crate::store::sensors::Applicant;
 use crate::store::sessions::{self, Greeting, Health, Spool};
-use crate::store::{Store, bundles, invitations, sensors};
+use crate::store::{Store, bundles, courses, invitations, sensors};
 
 pub(super) const PASSWORD: &str = "correct horse battery";
 
@@ -132,6 +133,13 @@ impl Fixture {
         written.await.unwrap();
     }
 
+    /// The sensor is told of a bundle.
+    pub(super) async fn offered(&self, spool: &Spool, serial: u64) {
+        let (agent, at) = (spool.agent, self.now());
+        let written = self.store.write(move |db| courses::offered(db, agent, Serial(serial), at));
+        written.await.unwrap();
+    }
+
     /// Takes a bundle in, as after its verification.
     pub(super) async fn bundle(&self, serial: u64, indicators: Vec<Indicator>) {
         self.bundle_to(Reach::All, serial, indicators).await;
@@ -139,6 +147,17 @@ impl Fixture {
 
     /// The same, for those whom it reaches at once.
     pub(super) async fn bundle_to(&self, reach: Reach, serial: u64, indicators: Vec<Indicator>) {
+        self.bundle_by("11", reach, serial, indicators).await;
+    }
+
+    /// The same, signed by others.
+    pub(super) async fn bundle_by(
+        &self,
+        signers: &str,
+        reach: Reach,
+        serial: u64,
+        indicators: Vec<Indicator>,
+    ) {
         let header = BundleHeader {
             vedetta_bundle: 1,
             serial: Serial(serial),
@@ -148,7 +167,10 @@ impl Fixture {
             set: None,
         };
         bundles::keep_indicators(&self.store, Serial(serial), indicators).await.unwrap();
-        bundles::keep(&self.store, header, "urn:vedetta:desk:cosc-esempio".into(), reach).await.unwrap();
+        let provenance =
+            Provenance { signers: signers.repeat(32), sha256: format!("{signers}{serial:062x}") };
+        let by = "urn:vedetta:desk:cosc-esempio".into();
+        bundles::keep(&self.store, (header, provenance), by, reach).await.unwrap();
     }
 
     /// Stores records as the ingest does and announces them; gives the rows.

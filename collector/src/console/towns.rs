@@ -14,6 +14,7 @@ use super::session::Session;
 use super::show::{Count, Maybe, Shown, Span, When, when};
 use super::words::{self, Label, Marked};
 use crate::store::console_towns::{self as stored, Gap, Losses, Sensor, Town};
+use crate::store::courses::{self, Course};
 
 /// A sensor sends its health about once a minute: five without a message are silence.
 const SILENT_AFTER_MICROS: i64 = 5 * 60 * 1_000_000;
@@ -82,6 +83,17 @@ pub(super) struct SensorView {
     pub(super) skew_bad: bool,
     pub(super) sources: Vec<SourceView>,
     pub(super) losses: Vec<LossView>,
+    pub(super) courses: Vec<CourseView>,
+}
+
+/// What became of one bundle.
+pub(super) struct CourseView {
+    pub(super) serial: u64,
+    pub(super) offered_at: Maybe<When>,
+    pub(super) fetched_at: Maybe<When>,
+    pub(super) applied_at: Maybe<When>,
+    pub(super) refused_at: Option<When>,
+    pub(super) reason: Shown,
 }
 
 pub(super) struct LastSeen {
@@ -155,9 +167,11 @@ pub(super) async fn page(State(console): State<Console>, session: Session) -> Re
         let recent = now.saturating_sub(LOSSES_SHOWN_MICROS);
         let losses = (stored::losses(db, recent)?, stored::gaps(db, recent, GAPS_SHOWN_MAX)?);
         let towns = stored::towns(db, now.saturating_sub(DAY_MICROS))?;
-        Ok((towns, stored::sensors(db)?, losses, stored::newest_bundle(db)?))
+        let bundles = (stored::newest_bundle(db)?, stored::withdrawn_bundles(db)?, courses::all(db)?);
+        Ok((towns, stored::sensors(db)?, losses, bundles))
     });
-    let (towns, sensors, (losses, gaps), newest) = read.await?;
+    let (towns, sensors, (losses, gaps), (newest, withdrawn, courses)) = read.await?;
+    let is_behind = |in_force: i64| in_force < newest || withdrawn.contains(&in_force);
     let losses: Vec<(&str, LossView)> =
         losses.iter().map(|loss| (loss.agent.as_str(), LossView::of(loss, &gaps))).collect();
     let in_use = || sensors.iter().filter(|sensor| !sensor.revoked);
@@ -167,14 +181,22 @@ pub(super) async fn page(State(console): State<Console>, session: Session) -> Re
         sensors_count: sensors.len(),
         silent_count: in_use().filter(|sensor| is_silent(sensor, now)).count(),
         refused_count: in_use().filter(|sensor| sensor.bundle_outcome == "refused").count(),
-        behind_count: in_use().filter(|sensor| sensor.bundle_in_force < newest).count(),
+        behind_count: in_use().filter(|sensor| is_behind(sensor.bundle_in_force)).count(),
         attention: in_use().flat_map(|sensor| attention(sensor, &towns, now)).collect(),
-        towns: views(&towns, &sensors, losses, now),
+        towns: views(&towns, &sensors, (losses, courses), now),
     };
     html(&page)
 }
 
-fn views(towns: &[Town], sensors: &[Sensor], losses: Vec<(&str, LossView)>, now: i64) -> Vec<TownView> {
+/// The last bundles of each sensor by its identifier.
+type Courses = HashMap<String, Vec<Course>>;
+
+fn views(
+    towns: &[Town],
+    sensors: &[Sensor],
+    (losses, mut courses): (Vec<(&str, LossView)>, Courses),
+    now: i64,
+) -> Vec<TownView> {
     let mut by_sensor: HashMap<&str, Vec<LossView>> = HashMap::new();
     for (sensor, loss) in losses {
         by_sensor.entry(sensor).or_default().push(loss);
@@ -182,7 +204,9 @@ fn views(towns: &[Town], sensors: &[Sensor], losses: Vec<(&str, LossView)>, now:
     let mut by_town: HashMap<&str, Vec<SensorView>> = HashMap::new();
     for sensor in sensors {
         let losses = by_sensor.remove(sensor.id.as_str()).unwrap_or_default();
-        let view = SensorView { losses, ..SensorView::of(sensor, now) };
+        let courses = courses.remove(&sensor.id).unwrap_or_default();
+        let courses = courses.iter().map(CourseView::of).collect();
+        let view = SensorView { losses, courses, ..SensorView::of(sensor, now) };
         by_town.entry(&sensor.comune).or_default().push(view);
     }
     let view = |town: &Town| TownView {
@@ -283,6 +307,21 @@ impl SensorView {
             skew_bad: sensor.skew_micros.unsigned_abs() > SKEW_MAX_MICROS.unsigned_abs(),
             sources: sources.iter().map(SourceView::of).collect(),
             losses: Vec::new(),
+            courses: Vec::new(),
+        }
+    }
+}
+
+impl CourseView {
+    fn of(course: &Course) -> Self {
+        let at = |time: Option<protocol::Timestamp>| when(time.map(|time| time.as_micros()));
+        Self {
+            serial: course.serial,
+            offered_at: at(course.offered_at),
+            fetched_at: at(course.fetched_at),
+            applied_at: at(course.applied_at),
+            refused_at: course.refused_at.map(|time| When::new(time.as_micros())),
+            reason: Shown::new(&course.reason),
         }
     }
 }

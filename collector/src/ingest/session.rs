@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::Identity;
 use protocol::frame::{FrameDecoder, encode};
 use protocol::identity::{AgentId, ComuneId};
-use protocol::message::{AgentMessage, BundleOutcome, PushReply};
+use protocol::message::{AgentMessage, BundleOutcome, CollectorMessage, PushReply};
 use protocol::session::{CollectorEvent, CollectorSession, SessionLimits};
+use protocol::{Identity, Serial};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -67,6 +67,7 @@ pub(super) async fn serve(
         shared,
         sensor,
         answers,
+        told: None,
     };
     session.run((send, recv), &mut answered).await
 }
@@ -114,6 +115,8 @@ struct Session<'a> {
     shared: &'a Arc<Shared>,
     sensor: &'a SensorPeer,
     answers: Answers,
+    /// The bundle that the sensor was told of.
+    told: Option<Serial>,
 }
 
 /// Whether a session goes on.
@@ -189,6 +192,11 @@ impl Session<'_> {
             let frame = encode(&message)?;
             if !matches!(tokio::time::timeout(PEER_TIMEOUT, send.write_all(&frame)).await, Ok(Ok(()))) {
                 return Ok(false);
+            }
+            let CollectorMessage::BundleAvailable { serial } = message else { continue };
+            if self.told.replace(serial) != Some(serial) {
+                let work = Work::Offer { agent: self.sensor.agent, serial };
+                self.shared.parts.to_writer.send(work).await.map_err(|_| Refusal::GoingAway)?;
             }
         }
         Ok(true)
@@ -292,7 +300,7 @@ impl Session<'_> {
         self.spool.clone().ok_or_else(|| Refusal::Protocol("records before the greeting".into()))
     }
 
-    fn tell_desks(&self, serial: protocol::Serial, outcome: &BundleOutcome) {
+    fn tell_desks(&self, serial: Serial, outcome: &BundleOutcome) {
         let agent = self.sensor.agent;
         match outcome {
             BundleOutcome::Refused { reason } => {

@@ -64,7 +64,7 @@ impl Shared {
         let mut now_offered = bundles::offered(&parts.store).await?;
         // A crash came between the renaming and the store.
         if now_offered.canary.is_some() && !parts.state.canary().exists() {
-            now_offered = Offered { all: bundles::newest(&parts.store).await?, canary: None };
+            now_offered = Offered { all: bundles::newest(&parts.store).await?.0, canary: None };
         }
         Ok(Self {
             parts,

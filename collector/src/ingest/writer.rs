@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::arrivals::{Arrival, Arrivals};
 use crate::clock;
+use crate::store::courses;
 use crate::store::origins::Tally;
 use crate::store::records::Clipped;
 use crate::store::sessions::{self, Greeting, Health, Spool};
@@ -36,6 +37,7 @@ pub(super) enum Work {
     Records { spool: Spool, first: u64, records: Clipped, answers: Answers },
     Gap { spool: Spool, from: u64, to: u64, answers: Answers },
     Health { agent: AgentId, health: Health },
+    Offer { agent: AgentId, serial: Serial },
     Outcome { agent: AgentId, serial: Serial, outcome: BundleOutcome },
     Twin { agent: AgentId, sign: Sign },
     Part { agent: AgentId, connection: ConnectionNumber },
@@ -192,6 +194,9 @@ fn write<'a>(
         }
         Work::Health { agent, health } => {
             sessions::keep_health(transaction, *agent, health, now).map(|()| Done::Noted)
+        }
+        Work::Offer { agent, serial } => {
+            courses::offered(transaction, *agent, *serial, now).map(|()| Done::Noted)
         }
         Work::Outcome { agent, serial, outcome } => {
             sessions::keep_outcome(transaction, *agent, *serial, outcome, now).map(|()| Done::Noted)

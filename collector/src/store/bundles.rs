@@ -1,21 +1,28 @@
 //! Bundles that were verified, and their indicators as the hit pages show them.
 
+use protocol::repository::Provenance;
 use protocol::{BundleHeader, Indicator, Serial, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::{Store, StoreError, audit, from_stored, rollouts, to_stored};
+use super::{Store, StoreError, audit, courses, from_stored, rollouts, to_stored};
 use crate::bundles::rollout::{Offered, Reach};
 use crate::clock;
 
-/// The newest bundle that was taken, 0 for none.
-pub(crate) async fn newest(store: &Store) -> Result<Serial, StoreError> {
-    store.read(|connection| Ok(newest_serial(connection)?)).await
+/// The newest bundle that was taken and still counts, 0 for none, with what is known of who signed it.
+pub(crate) async fn newest(store: &Store) -> Result<(Serial, Option<Provenance>), StoreError> {
+    store.read(|connection| Ok(newest_of(connection)?)).await
 }
 
-fn newest_serial(connection: &Connection) -> rusqlite::Result<Serial> {
-    let serial: i64 =
-        connection.query_row("SELECT coalesce(max(serial), 0) FROM bundle", [], |row| row.get(0))?;
-    Ok(Serial(from_stored(serial)))
+fn newest_of(connection: &Connection) -> rusqlite::Result<(Serial, Option<Provenance>)> {
+    let sql =
+        "SELECT serial, signers, sha256 FROM bundle WHERE withdrawn_at IS NULL ORDER BY serial DESC LIMIT 1";
+    let found = connection.query_row(sql, [], |row| {
+        let provenance = Provenance { signers: row.get(1)?, sha256: row.get(2)? };
+        Ok((row.get::<_, i64>(0)?, provenance))
+    });
+    let Some((serial, provenance)) = found.optional()? else { return Ok((Serial(0), None)) };
+    let is_known = !provenance.signers.is_empty();
+    Ok((Serial(from_stored(serial)), is_known.then_some(provenance)))
 }
 
 /// Stores some indicators of a bundle; doing it again changes nothing.
@@ -29,7 +36,7 @@ pub(crate) async fn keep_indicators(
         .write(move |transaction| {
             let mut statement = transaction.prepare_cached(
                 "INSERT INTO indicator (id, json, first_bundle, last_bundle) VALUES (?1, ?2, ?3, ?3)
-                 ON CONFLICT (id) DO UPDATE SET json = excluded.json, last_bundle = max(last_bundle, ?3)",
+                 ON CONFLICT (id) DO UPDATE SET json = excluded.json, last_bundle = ?3",
             )?;
             for indicator in &indicators {
                 let json = serde_json::to_string(indicator)
@@ -48,28 +55,21 @@ pub(crate) async fn offered(store: &Store) -> Result<Offered, StoreError> {
 
 /// The same, where a connection is at hand.
 pub(crate) fn offered_by(connection: &Connection) -> rusqlite::Result<Offered> {
-    Ok(rollouts::offered(newest_serial(connection)?, rollouts::newest(connection)?.as_ref()))
+    Ok(rollouts::offered(newest_of(connection)?.0, rollouts::newest(connection)?.as_ref()))
 }
 
-/// Stores that a bundle was taken, after its indicators, and who has it at once. Gives what
-/// is offered to whom from now on.
+/// Stores that a bundle was taken, after its indicators, and who has it at once. Numbers above its own count no longer:
+/// only a bundle of other signers comes after them. Gives what is offered to whom from now on.
 pub(crate) async fn keep(
     store: &Store,
-    header: BundleHeader,
+    (header, provenance): (BundleHeader, Provenance),
     pushed_by: String,
     reach: Reach,
 ) -> Result<Offered, StoreError> {
-    let now = clock::now().as_micros();
     store
         .write(move |transaction| {
-            let serial = to_stored(header.serial.0);
-            let indicators = to_stored(header.indicators);
             let before = offered_by(transaction)?;
-            transaction.execute(
-                "INSERT INTO bundle (serial, issuer, created_at, received_at, indicators, pushed_by)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (serial) DO NOTHING",
-                params![serial, header.issuer, header.created.as_micros(), now, indicators, pushed_by],
-            )?;
+            write(transaction, &header, &provenance, &pushed_by)?;
             audit::record(transaction, &pushed_by, "push bundle", &header.serial.to_string())?;
             if reach != Reach::AsBefore {
                 rollouts::replace(transaction, header.serial)?;
@@ -80,6 +80,45 @@ pub(crate) async fn keep(
             Ok(offered_by(transaction)?)
         })
         .await
+}
+
+fn write(
+    transaction: &Transaction<'_>,
+    header: &BundleHeader,
+    Provenance { signers, sha256 }: &Provenance,
+    pushed_by: &str,
+) -> Result<(), StoreError> {
+    let now = clock::now().as_micros();
+    let serial = to_stored(header.serial.0);
+    let indicators = to_stored(header.indicators);
+    let signed_anew = transaction.execute(
+        "UPDATE bundle SET signers = ?2, sha256 = ?3, withdrawn_at = NULL WHERE serial = ?1 AND sha256 IN ('', ?3)",
+        params![serial, signers, sha256],
+    )?;
+    if signed_anew == 0 {
+        // The number was another bundle's, of other signers.
+        transaction.execute("DELETE FROM bundle WHERE serial = ?1", [serial])?;
+        courses::forget(transaction, serial)?;
+        transaction.execute(
+            "INSERT INTO bundle (serial, issuer, created_at, received_at, indicators, pushed_by, signers, sha256)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                serial,
+                header.issuer,
+                header.created.as_micros(),
+                now,
+                indicators,
+                pushed_by,
+                signers,
+                sha256
+            ],
+        )?;
+    }
+    transaction.execute(
+        "UPDATE bundle SET withdrawn_at = ?2 WHERE serial > ?1 AND withdrawn_at IS NULL",
+        [serial, now],
+    )?;
+    Ok(())
 }
 
 /// How the signatures on offer are kept fresh.

@@ -117,6 +117,8 @@ pub(crate) struct Bundle {
     pub in_force: i64,
     /// Sensors that refused it.
     pub refused: i64,
+    /// When a bundle of other signers took its place.
+    pub withdrawn_at: Option<i64>,
 }
 
 /// Towns by name, each with its hits received since `since`.
@@ -234,13 +236,14 @@ pub(crate) fn gaps(db: &Connection, since: i64, limit: u32) -> rusqlite::Result<
         .collect()
 }
 
-/// Bundles, newest first.
+/// Bundles, those that came last first.
 pub(crate) fn bundles(db: &Connection, limit: u32) -> rusqlite::Result<Vec<Bundle>> {
     let mut statement = db.prepare_cached(
         "SELECT b.serial, b.issuer, b.created_at, b.received_at, b.indicators, b.pushed_by, \
            (SELECT count(*) FROM agent a WHERE a.bundle_in_force = b.serial), \
-           (SELECT count(*) FROM agent a WHERE a.bundle_offered = b.serial AND a.bundle_outcome = 'refused') \
-         FROM bundle b ORDER BY b.serial DESC LIMIT ?1",
+           (SELECT count(*) FROM agent a WHERE a.bundle_offered = b.serial AND a.bundle_outcome = 'refused'), \
+           b.withdrawn_at \
+         FROM bundle b ORDER BY b.received_at DESC, b.serial DESC LIMIT ?1",
     )?;
     statement
         .query_map(params![limit], |row| {
@@ -253,6 +256,7 @@ pub(crate) fn bundles(db: &Connection, limit: u32) -> rusqlite::Result<Vec<Bundl
                 pushed_by: row.get(5)?,
                 in_force: row.get(6)?,
                 refused: row.get(7)?,
+                withdrawn_at: row.get(8)?,
             })
         })?
         .collect()
@@ -277,7 +281,15 @@ pub(crate) fn upkeep(db: &Connection) -> rusqlite::Result<Option<Upkeep>> {
     .optional()
 }
 
-/// Serial of the newest bundle, 0 when there is none.
+/// Serial of the newest bundle that counts, 0 when there is none.
 pub(crate) fn newest_bundle(db: &Connection) -> rusqlite::Result<i64> {
-    db.query_row("SELECT coalesce(max(serial), 0) FROM bundle", [], |row| row.get(0))
+    db.query_row("SELECT coalesce(max(serial), 0) FROM bundle WHERE withdrawn_at IS NULL", [], |row| {
+        row.get(0)
+    })
+}
+
+/// Serials of bundles that do not count any more.
+pub(crate) fn withdrawn_bundles(db: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let mut statement = db.prepare_cached("SELECT serial FROM bundle WHERE withdrawn_at IS NOT NULL")?;
+    statement.query_map([], |row| row.get(0))?.collect()
 }

@@ -3,6 +3,7 @@
 use protocol::{Serial, Timestamp};
 use rusqlite::Connection;
 
+use super::courses::{self, Course};
 use super::{Store, StoreError, bundles, from_stored, to_stored};
 
 /// A sensor and the bundles that it was offered.
@@ -36,11 +37,14 @@ pub struct Progress {
     pub behind_since: Option<Timestamp>,
     /// When the metadata that it verified expires.
     pub fresh_until: Option<Timestamp>,
+    /// What became of the last bundles, the newest first.
+    pub courses: Vec<Course>,
 }
 
 /// All sensors that may report, by town.
 pub(crate) fn progress(connection: &Connection) -> rusqlite::Result<Vec<Progress>> {
     let offered = bundles::offered_by(connection)?;
+    let mut courses = courses::all(connection)?;
     let mut statement = connection.prepare_cached(
         "SELECT a.comune, c.name, a.id, a.host_name, a.bundle_in_force, a.bundle_outcome, a.bundle_offered,
                 a.bundle_reason, a.bundle_at, a.fresh_until
@@ -49,13 +53,14 @@ pub(crate) fn progress(connection: &Connection) -> rusqlite::Result<Vec<Progress
          ORDER BY c.name COLLATE NOCASE, a.host_name, a.id",
     )?;
     let rows = statement.query_map([], |row| {
-        let comune: String = row.get(0)?;
+        let (comune, agent): (String, String) = (row.get(0)?, row.get(2)?);
         Ok(Progress {
+            courses: courses.remove(&agent).unwrap_or_default(),
             first: offered.is_first(&comune),
             offered: offered.to(&comune).0,
             comune,
             comune_name: row.get(1)?,
-            agent: row.get(2)?,
+            agent,
             host_name: row.get(3)?,
             in_force: from_stored(row.get(4)?),
             outcome: row.get(5)?,
@@ -75,13 +80,16 @@ pub(crate) fn progress(connection: &Connection) -> rusqlite::Result<Vec<Progress
     Ok(all)
 }
 
-/// How many bundles came after the one in force, and when the first of them did.
+/// How many bundles came after the one in force, and when the first of them did. After one that does not count any more
+/// came those that were taken since, whatever their numbers.
 fn behind(
     connection: &Connection,
     in_force: Serial,
     offered: Serial,
 ) -> rusqlite::Result<(u64, Option<Timestamp>)> {
-    let sql = "SELECT count(*), min(received_at) FROM bundle WHERE serial > ?1 AND serial <= ?2";
+    let sql =
+        "SELECT count(*), min(received_at) FROM bundle WHERE withdrawn_at IS NULL AND serial <= ?2 AND (
+            serial > ?1 OR received_at >= (SELECT withdrawn_at FROM bundle WHERE serial = ?1))";
     let [in_force, offered] = [in_force, offered].map(|serial| to_stored(serial.0));
     let (count, since): (i64, Option<i64>) = connection
         .prepare_cached(sql)?

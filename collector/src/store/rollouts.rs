@@ -76,8 +76,10 @@ pub(crate) fn begin(
     for town in towns {
         hits_before += hits(transaction, town, now.saturating_sub(BEFORE_MICROS), now)?;
     }
+    // The number may have been another bundle's, of other signers.
+    transaction.execute("DELETE FROM rollout_town WHERE serial = ?1", [to_stored(serial.0)])?;
     transaction.execute(
-        "INSERT INTO rollout (serial, before, minutes, started_at, hits_before, state, reason, decided_by)
+        "INSERT OR REPLACE INTO rollout (serial, before, minutes, started_at, hits_before, state, reason, decided_by)
          VALUES (?1, ?2, ?3, ?4, ?5, 'canary', '', '')",
         params![to_stored(serial.0), to_stored(before.0), minutes, now, hits_before],
     )?;
@@ -110,7 +112,7 @@ pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<Option<Rollout
     let found = connection
         .query_row(
             "SELECT serial, before, minutes, started_at, hits_before, state, reason FROM rollout
-             ORDER BY serial DESC LIMIT 1",
+             ORDER BY started_at DESC, serial DESC LIMIT 1",
             [],
             |row| {
                 Ok(Rollout {

@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction,
 
 use super::origins::Tally;
 use super::records::{Clipped, TEXT_BYTES_MAX};
-use super::{StoreError, from_stored, sensors, to_stored, twins};
+use super::{StoreError, courses, from_stored, sensors, to_stored, twins};
 use crate::clip::clip;
 
 /// The sensor and its spool, as the certificate and the greeting say.
@@ -135,7 +135,7 @@ pub(crate) fn keep_outcome(
                 bundle_in_force = CASE WHEN ?3 = 'applied' THEN ?2 ELSE bundle_in_force END WHERE id = ?1",
         )?
         .execute(params![agent.to_string(), to_stored(serial.0), word, reason, now.as_micros()])?;
-    Ok(())
+    courses::outcome(transaction, agent, (serial, outcome), (&reason, now))
 }
 
 /// Stores records that follow what is stored; those that are stored already are passed over. Gives the rows
