@@ -158,8 +158,14 @@ fn lines_of(bundle: &NamedBundle) -> Option<(Serial, u64)> {
 fn choose_serial(options: &Options, newest: Option<&NamedBundle>) -> Result<Serial> {
     match (options.serial, &options.repository) {
         (Some(0), _) => bail!("--serial must be 1 or more: 0 stands for no bundle"),
+        (Some(serial), _) if Serial(serial) > Serial::MAX => {
+            bail!("--serial must be {} or less", Serial::MAX)
+        }
         (Some(serial), _) => Ok(Serial(serial)),
-        (None, Some(_)) => Ok(Serial(newest.map_or(0, |bundle| bundle.serial.0).saturating_add(1))),
+        (None, Some(_)) => {
+            // Where no number is left, signing says what to do.
+            Ok(Serial(newest.map_or(0, |bundle| bundle.serial.0).saturating_add(1)).min(Serial::MAX))
+        }
         (None, None) => {
             bail!("name the bundle's number with --serial N, or its repository with --repository DIR")
         }

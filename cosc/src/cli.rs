@@ -88,7 +88,16 @@ enum Command {
     #[command(
         after_help = "Without a change the root is renewed for another year. A lost or stolen root key is replaced by the two that \
         stay:\nname those with --root-key. After --replace-targets-key and every change of online keys, push at once: \
-        sensors follow by\nthemselves, from any older root.\n\nExample:\n  \
+        sensors follow by\nthemselves, from any older root. A new targets key begins the bundles' numbers anew.\n\n\
+        After a theft at the desk, in this order:\n  \
+        1. Let the thief push nothing more: on each collector, revoke the desk (vedetta-collector revoke).\n  \
+        2. On a clean machine, with the repository and root keys from two places: vedetta-cosc root with --root-key twice,\n     \
+        --replace-targets-key, and --replace-root-key when a root key was stolen, too. If the thief may have signed into\n     \
+        this repository, name the last bundle that is yours with --keep-bundles-to.\n  \
+        3. When a collector was stolen, too: --remove-online-keys, and --add-online-key for each that is clean.\n  \
+        4. Make a new identity (request), have it admitted, make and sign the bundle that is right, whatever its number,\n     \
+        and push it with --urgent --follow. Sensors take it in the place of the thief's, however high that was numbered.\n  \
+        5. vedetta-collector bundles shows the towns that have it; a town without a line needs vedetta-collector export.\n\nExample:\n  \
         vedetta-cosc root --keys keys --repository repository --root-key /media/a/root-1.pem --root-key /media/b/root-3.pem \\\n    \
         --replace-root-key\n  \
         vedetta-cosc root --keys keys --repository repository --root-key /media/a/root-1.pem --root-key /media/b/root-2.pem \\\n    \
@@ -129,9 +138,12 @@ struct RootArguments {
     /// Replace the root key that does not sign
     #[arg(long, requires = "root_key")]
     replace_root_key: bool,
-    /// Replace the key that signs bundles
+    /// Replace the key that signs bundles, and the desk's own snapshot and timestamp keys with it
     #[arg(long)]
     replace_targets_key: bool,
+    /// Sign no bundle above this number with the new key: a thief made them
+    #[arg(long, value_name = "N", requires = "replace_targets_key")]
+    keep_bundles_to: Option<u64>,
     /// Replace the desk's own snapshot and timestamp keys
     #[arg(long)]
     replace_desk_keys: bool,
@@ -269,6 +281,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
                 root_keys: arguments.root_key,
                 replace_root_key: arguments.replace_root_key,
                 replace_targets_key: arguments.replace_targets_key,
+                keep_bundles_to: arguments.keep_bundles_to,
                 replace_desk_keys: arguments.replace_desk_keys,
                 remove_online_keys: arguments.remove_online_keys,
                 add_online_keys: arguments.add_online_key,

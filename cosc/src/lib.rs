@@ -2,6 +2,8 @@
 //! pushes the signed repository to a collector.
 
 pub mod bundle;
+#[cfg(test)]
+mod bundle_fixture;
 pub mod cli;
 pub mod deltas;
 pub mod files;

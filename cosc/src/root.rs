@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use protocol::Serial;
 use rcgen::{KeyPair, PKCS_ED25519};
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::{RoleType, Root, Signed};
@@ -21,8 +22,11 @@ pub struct Changes {
     pub root_keys: Vec<PathBuf>,
     /// Replaces the root keys that are not among those that sign.
     pub replace_root_key: bool,
-    /// Replaces the key that signs bundles.
+    /// Replaces the key that signs bundles, and with it the desk's own snapshot and timestamp keys: only then do sensors
+    /// forget how high a thief drove the versions (TUF 5.3.11).
     pub replace_targets_key: bool,
+    /// Leaves bundles above this number out of what the new key signs: a thief made them.
+    pub keep_bundles_to: Option<u64>,
     /// Replaces the desk's own snapshot and timestamp keys.
     pub replace_desk_keys: bool,
     /// Takes all collectors' online keys out.
@@ -50,7 +54,7 @@ pub fn change(keys: &Path, repository: &Path, changes: &Changes) -> Result<Strin
     if changes.replace_targets_key {
         new.replace(keys, RoleType::Targets, |_| true)?;
     }
-    if changes.replace_desk_keys {
+    if changes.replace_desk_keys || changes.replace_targets_key {
         let collectors = collectors_keys(&new.root);
         for role in ONLINE_ROLES {
             new.replace(keys, role, |id| !collectors.contains(id))?;
@@ -79,16 +83,24 @@ pub fn change(keys: &Path, repository: &Path, changes: &Changes) -> Result<Strin
     }
     let path = keys.join(format!("{version}.root.json"));
     files::create_new(&path, &signed, Access::Public)?;
-    let renew = if changes.replace_targets_key { Renew::Targets } else { Renew::Online };
+    let keep_to = changes.keep_bundles_to.map_or(Serial::MAX, Serial);
+    let renew = if changes.replace_targets_key { Renew::Targets { keep_to } } else { Renew::Online };
     let told = match sign::has_bundle(repository) {
         true => {
             let signing = sign::refresh(keys, repository, renew)
                 .with_context(|| format!("{} is signed, the repository is not yet", path.display()))?;
-            format!(
-                "{} names it and bundle {} is signed anew; push it now, so that sensors and collectors follow",
-                repository.display(),
-                signing.serial
-            )
+            match signing.serial {
+                Serial(0) => format!(
+                    "{} names it and holds no bundle any more; sign one and push it now, so that sensors and \
+                     collectors follow",
+                    repository.display()
+                ),
+                serial => format!(
+                    "{} names it and bundle {serial} is signed anew; push it now, so that sensors and collectors \
+                     follow",
+                    repository.display()
+                ),
+            }
         }
         false => "there is no repository yet: the first bundle that is signed takes it along".to_owned(),
     };

@@ -1,10 +1,10 @@
 //! Ceremonies in a folder; each result is verified from the first root on, as every sensor does it.
 
-use protocol::bundle::BUNDLE_FORMAT;
-use protocol::{BundleHeader, BundleWriter, Indicator, LookFor, Serial, Timestamp};
+use protocol::{BundleWriter, Indicator, LookFor, Serial};
 use tempfile::TempDir;
 
 use super::*;
+use crate::bundle_fixture::header;
 use crate::repository::{self, Expired};
 
 struct Desk(TempDir);
@@ -41,17 +41,9 @@ impl Desk {
     }
 
     fn sign(&self, serial: u64) -> Result<sign::Signing> {
-        let header = BundleHeader {
-            vedetta_bundle: BUNDLE_FORMAT,
-            serial: Serial(serial),
-            created: Timestamp::default(),
-            issuer: "cosc-esempio".into(),
-            indicators: 0,
-            set: None,
-        };
         let indicator = Indicator::plain(LookFor::guess(&format!("n{serial}.example")).unwrap());
         let path = self.path("bundle");
-        BundleWriter::write_all(fs::File::create(&path).unwrap(), vec![indicator], header).unwrap();
+        BundleWriter::write_all(fs::File::create(&path).unwrap(), vec![indicator], header(serial)).unwrap();
         sign::sign_bundle(&self.path("keys"), &self.path("repository"), &path)
     }
 
@@ -200,5 +192,29 @@ fn a_first_root_may_name_a_collectors_key() {
         assert_eq!(root.roles[&role].keyids.len(), 2);
         assert_eq!(root.roles[&role].threshold.get(), 1);
         assert!(root.roles[&role].keyids.contains(&key_id(&key).unwrap()));
+    }
+}
+
+#[test]
+fn what_a_thief_signed_into_the_repository_is_left_out_and_the_count_goes_on() {
+    let desk = Desk::new();
+    desk.sign(1).unwrap();
+    desk.sign(2).unwrap();
+    desk.sign(Serial::MAX.0).unwrap();
+    let refused = format!("{:#}", desk.sign(3).unwrap_err());
+    assert!(refused.contains("no number is left") && refused.contains("after a theft"), "{refused}");
+    let stolen = desk.root();
+    desk.change(|it| {
+        it.replace_targets_key = true;
+        it.keep_bundles_to = Some(2);
+    })
+    .unwrap();
+    assert_eq!(desk.verified(), (2, Serial(2)));
+    let targets = fs::read_dir(desk.path("repository/targets")).unwrap();
+    assert!(targets.flatten().all(|file| !file.file_name().to_str().unwrap().contains("bundle-9")));
+    desk.sign(3).unwrap();
+    assert_eq!(desk.verified(), (2, Serial(3)));
+    for role in ONLINE_ROLES {
+        assert_ne!(stolen.roles[&role].keyids, desk.root().roles[&role].keyids, "{role} begins anew, too");
     }
 }

@@ -13,7 +13,8 @@ use anyhow::{Context as _, Result, bail};
 use protocol::absurd::{self, Absurd};
 use protocol::bundle::BundleLimits;
 use protocol::repository::{
-    METADATA_FOLDER, TARGETS_FOLDER, bundle_target, delta_target, next_online_version,
+    METADATA_FOLDER, TARGETS_FOLDER, bundle_target, delta_target, next_online_version, serial_of_target,
+    serials_of_delta,
 };
 use protocol::{Action, BundleReader, Serial, Tlp};
 use sha2::{Digest as _, Sha256};
@@ -35,6 +36,8 @@ const TIMESTAMP_DAYS: i64 = 7;
 const BUNDLES_KEPT: usize = 3;
 /// Versions of metadata files that stay, for the same reason.
 const VERSIONS_KEPT: usize = 3;
+/// No desk signs as often as this; beyond it, no versions are left for snapshots and timestamps.
+const TARGETS_VERSION_MAX: u64 = 1_000_000_000;
 
 /// A target and its name.
 type NamedTarget = (String, Target);
@@ -64,13 +67,11 @@ pub fn sign_bundle(keys: &Path, folder: &Path, bundle: &Path) -> Result<Signing>
     let (root_files, root) = roots(keys, folder)?;
     let now = Current::read(folder)?;
     let mut bundles = now.bundles;
+    if serial > Serial::MAX {
+        bail!("bundle {serial} is beyond {}, the last number; make it again with --serial", Serial::MAX);
+    }
     if let Some(newest) = bundles.last().filter(|newest| newest.serial >= serial) {
-        bail!(
-            "bundle {serial} is not newer than bundle {} in {}; make it again with --serial {} or more",
-            newest.serial,
-            folder.display(),
-            newest.serial.0 + 1
-        );
+        bail!("{}", not_newer(serial, newest.serial, folder));
     }
     let staged = Staged::new(folder, &root_files)?;
     let (target, path) = staged.take_in(bundle, &bundle_target(serial))?;
@@ -97,11 +98,24 @@ pub fn sign_bundle(keys: &Path, folder: &Path, bundle: &Path) -> Result<Signing>
     let key = keys::load(keys, RoleType::Targets, &root)?;
     let targets = keys::sign_role(targets, &[&key])?;
     staged.put(METADATA_FOLDER, &format!("{targets_version}.targets.json"), &targets)?;
-    sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
+    let snapshot_version =
+        sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
     let signing = Signing { deltas, absurd: checked.absurd, ..staged.check()? };
     staged.move_in(folder)?;
-    forget_old(folder, &kept)?;
+    forget_old(folder, &kept, (targets_version, snapshot_version))?;
     Ok(signing)
+}
+
+/// Says what to do about a number that is taken.
+fn not_newer(serial: Serial, newest: Serial, folder: &Path) -> String {
+    let told = format!("bundle {serial} is not newer than bundle {newest} in {}", folder.display());
+    if newest == Serial::MAX {
+        return format!(
+            "{told}, and no number is left: whoever signed that has the targets key; vedetta-cosc root --help says \
+             what to do after a theft"
+        );
+    }
+    format!("{told}; make it again with --serial {} or more", newest.0.saturating_add(1))
 }
 
 /// What is signed again while the bundles stay as they are.
@@ -109,8 +123,12 @@ pub fn sign_bundle(keys: &Path, folder: &Path, bundle: &Path) -> Result<Signing>
 pub enum Renew {
     /// Snapshot and timestamp.
     Online,
-    /// The targets, too, by the key that the newest root names.
-    Targets,
+    /// The targets, too, by a new key of a root that names other online keys as well; bundles above a number are left
+    /// out.
+    Targets {
+        /// The number.
+        keep_to: Serial,
+    },
 }
 
 /// Whether a repository is there that was signed before.
@@ -133,9 +151,18 @@ pub fn refresh(keys: &Path, folder: &Path, renew: Renew) -> Result<Signing> {
         bail!("the targets metadata has expired, which --refresh cannot renew: sign a new bundle");
     }
     let staged = Staged::new(folder, &root_files)?;
-    let (targets_version, targets) = match now.signed_targets {
-        Some(targets) if renew == Renew::Targets => {
-            let version = next(targets.version.get());
+    let mut online_versions = (now.snapshot, now.timestamp);
+    let mut named = now.named;
+    let (targets_version, targets) = match (now.signed_targets, renew) {
+        (Some(mut targets), Renew::Targets { keep_to }) => {
+            targets.targets.retain(|name, _| is_kept(name.raw(), keep_to));
+            named.retain(|(name, _)| is_kept(name, keep_to));
+            let mut before = targets.version.get();
+            if before > TARGETS_VERSION_MAX {
+                // Whoever counted so far left no versions to the desk, and nobody remembers them under the new keys.
+                (before, online_versions) = (0, (0, 0));
+            }
+            let version = next(before);
             let targets = Targets { version, expires: keys::in_days(TARGETS_DAYS), ..targets };
             let key = keys::load(keys, RoleType::Targets, &root)?;
             (version, keys::sign_role(targets, &[&key])?)
@@ -146,21 +173,27 @@ pub fn refresh(keys: &Path, folder: &Path, renew: Renew) -> Result<Signing> {
         }
     };
     staged.put(METADATA_FOLDER, &format!("{targets_version}.targets.json"), &targets)?;
-    sign_rest(keys, &root, &staged, (now.snapshot, now.timestamp), (targets_version, &targets))?;
+    let snapshot_version = sign_rest(keys, &root, &staged, online_versions, (targets_version, &targets))?;
     let signing = staged.check()?;
     staged.move_in(folder)?;
-    forget_old(folder, &now.named)?;
+    forget_old(folder, &named, (targets_version, snapshot_version))?;
     Ok(signing)
 }
 
-/// Signs the next snapshot and timestamp over a targets file.
+/// Whether neither the bundle of this name nor what a delta of this name leads to is above a number.
+fn is_kept(name: &str, keep_to: Serial) -> bool {
+    let serial = serial_of_target(name).or_else(|| serials_of_delta(name).map(|(_, to)| to));
+    serial.is_some_and(|serial| serial <= keep_to)
+}
+
+/// Signs the next snapshot and timestamp over a targets file. Gives the snapshot's version.
 fn sign_rest(
     keys: &Path,
     root: &Root,
     staged: &Staged,
     (snapshot_version, timestamp_version): (u64, u64),
     (targets_version, targets): (NonZeroU64, &[u8]),
-) -> Result<()> {
+) -> Result<NonZeroU64> {
     let now = jiff::Timestamp::now().as_second();
     let version = next_online_version(targets_version.get(), now, snapshot_version);
     let mut snapshot = Snapshot::new(TUF_VERSION.to_owned(), version, keys::in_days(SNAPSHOT_DAYS));
@@ -176,7 +209,8 @@ fn sign_rest(
         _extra: HashMap::new(),
     };
     let key = keys::load(keys, RoleType::Timestamp, root)?;
-    staged.put(METADATA_FOLDER, "timestamp.json", &keys::sign_role(timestamp, &[&key])?)
+    staged.put(METADATA_FOLDER, "timestamp.json", &keys::sign_role(timestamp, &[&key])?)?;
+    Ok(version)
 }
 
 fn metafile(version: NonZeroU64, bytes: &[u8]) -> Metafile {
@@ -448,8 +482,13 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// Removes bundles and deltas that the metadata names no longer, and metadata of versions long past.
-fn forget_old(folder: &Path, kept: &[NamedTarget]) -> Result<()> {
+/// Removes bundles and deltas that the metadata names no longer, metadata of versions long past, and metadata of versions
+/// beyond the newest, where the count began anew.
+fn forget_old(
+    folder: &Path,
+    kept: &[NamedTarget],
+    (targets_version, snapshot_version): (NonZeroU64, NonZeroU64),
+) -> Result<()> {
     for entry in fs::read_dir(folder.join(TARGETS_FOLDER))?.flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
         let is_kept = kept.iter().any(|(name, target)| repository::file_name(name, target) == file);
@@ -457,7 +496,7 @@ fn forget_old(folder: &Path, kept: &[NamedTarget]) -> Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    for ending in [".snapshot.json", ".targets.json"] {
+    for (ending, newest) in [(".snapshot.json", snapshot_version), (".targets.json", targets_version)] {
         let files = fs::read_dir(folder.join(METADATA_FOLDER))?.flatten();
         let mut versions: Vec<(u64, PathBuf)> = files
             .filter_map(|file| {
@@ -466,8 +505,9 @@ fn forget_old(folder: &Path, kept: &[NamedTarget]) -> Result<()> {
             })
             .collect();
         versions.sort();
+        let beyond = versions.split_off(versions.partition_point(|(version, _)| *version <= newest.get()));
         versions.truncate(versions.len().saturating_sub(VERSIONS_KEPT));
-        for (_, old) in versions {
+        for (_, old) in versions.into_iter().chain(beyond) {
             fs::remove_file(old)?;
         }
     }

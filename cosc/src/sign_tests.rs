@@ -1,12 +1,12 @@
 //! Bundles through signing to verification by `tough`, as every sensor does it.
 
-use protocol::bundle::BUNDLE_FORMAT;
 use protocol::delta::DeltaReader;
-use protocol::{BundleHeader, BundleWriter, Indicator, LookFor, Timestamp};
+use protocol::{BundleWriter, Indicator, LookFor};
 use tempfile::TempDir;
 use tough::IntoVec as _;
 
 use super::*;
+use crate::bundle_fixture::header;
 
 struct Desk {
     home: TempDir,
@@ -26,16 +26,8 @@ impl Desk {
     fn bundle(&self, serial: u64, edit: impl Fn(&mut Indicator)) -> PathBuf {
         let mut indicator = Indicator::plain(LookFor::guess(&format!("n{serial}.example")).unwrap());
         edit(&mut indicator);
-        let header = BundleHeader {
-            vedetta_bundle: BUNDLE_FORMAT,
-            serial: Serial(serial),
-            created: Timestamp::default(),
-            issuer: "cosc-esempio".into(),
-            indicators: 0,
-            set: None,
-        };
         let path = self.path(&format!("bundle-{serial}.jsonl.zst"));
-        BundleWriter::write_all(fs::File::create(&path).unwrap(), vec![indicator], header).unwrap();
+        BundleWriter::write_all(fs::File::create(&path).unwrap(), vec![indicator], header(serial)).unwrap();
         path
     }
 
@@ -45,16 +37,8 @@ impl Desk {
         let olds = (0..old).map(|number| name(format!("old{number}.example")));
         let news = (0..new).map(|number| name(format!("new{serial}-{number}.example")));
         let path = self.path(&format!("bundle-{serial}.jsonl.zst"));
-        let header = BundleHeader {
-            vedetta_bundle: BUNDLE_FORMAT,
-            serial: Serial(serial),
-            created: Timestamp::default(),
-            issuer: "cosc-esempio".into(),
-            indicators: 0,
-            set: None,
-        };
-        BundleWriter::write_all(fs::File::create(&path).unwrap(), olds.chain(news).collect(), header)
-            .unwrap();
+        let lines = olds.chain(news).collect();
+        BundleWriter::write_all(fs::File::create(&path).unwrap(), lines, header(serial)).unwrap();
         path
     }
 
@@ -253,4 +237,32 @@ fn a_damaged_repository_is_not_pushed() {
         format!("{:#}", repository::files(&desk.path("nowhere")).unwrap_err())
             .contains("no signed repository")
     );
+}
+
+#[test]
+fn versions_that_a_thief_drove_to_their_end_begin_anew_with_new_keys() {
+    let desk = Desk::new();
+    desk.sign(1).unwrap();
+    let (keys, folder) = (desk.path("keys"), desk.path("repository"));
+    let (root_files, root) = roots(&keys, &folder).unwrap();
+    let now = Current::read(&folder).unwrap();
+    let high = NonZeroU64::MAX;
+    let targets = Targets { version: high, ..now.signed_targets.unwrap() };
+    let targets = keys::sign_role(targets, &[&keys::load(&keys, RoleType::Targets, &root).unwrap()]).unwrap();
+    let staged = Staged::new(&folder, &root_files).unwrap();
+    staged.put(METADATA_FOLDER, &format!("{high}.targets.json"), &targets).unwrap();
+    sign_rest(&keys, &root, &staged, (now.snapshot, now.timestamp), (high, &targets)).unwrap();
+    assert_eq!(staged.check().unwrap().version, high.get());
+    staged.move_in(&folder).unwrap();
+
+    let changes = crate::root::Changes { replace_targets_key: true, ..Default::default() };
+    crate::root::change(&keys, &folder, &changes).unwrap();
+    let versions = || {
+        let loaded = repository::load(&folder, Expired::Refused).unwrap();
+        (loaded.targets().signed.version.get(), loaded.timestamp().signed.version < high)
+    };
+    assert_eq!(versions(), (1, true));
+    desk.sign(2).unwrap();
+    assert_eq!(versions(), (2, true));
+    assert!(desk.names("metadata").iter().all(|name| !name.contains(&high.to_string())));
 }
