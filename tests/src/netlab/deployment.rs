@@ -99,6 +99,20 @@ impl<'a> Centre<'a> {
     /// # Errors
     /// What the desk said.
     pub fn sign(&self, values: &[String], keys: &str, repository: &str) -> anyhow::Result<()> {
+        self.sign_with(values, keys, repository, &[])
+    }
+
+    /// The same, with more arguments of `bundle`.
+    ///
+    /// # Errors
+    /// What the desk said.
+    pub fn sign_with(
+        &self,
+        values: &[String],
+        keys: &str,
+        repository: &str,
+        more: &[&str],
+    ) -> anyhow::Result<()> {
         std::fs::create_dir_all(self.path(repository))?;
         let list = self.path(&format!("{repository}-values.txt"));
         let bundle = self.path(&format!("{repository}-bundle.jsonl.zst"));
@@ -121,7 +135,7 @@ impl<'a> Centre<'a> {
             &bundle,
             &list,
         ];
-        self.desk(&made)?;
+        self.desk(&[&made, more].concat())?;
         self.desk(&["sign", "--keys", &self.path(keys), "--repository", &repository, &bundle])?;
         Ok(())
     }
@@ -131,9 +145,39 @@ impl<'a> Centre<'a> {
     /// # Errors
     /// What the desk or the collector said.
     pub fn push(&self, repository: &str) -> anyhow::Result<String> {
+        self.push_as("desk", repository, &[])
+    }
+
+    /// The same, with the identity in a folder and more arguments.
+    ///
+    /// # Errors
+    /// What the desk or the collector said.
+    pub fn push_as(&self, identity: &str, repository: &str, more: &[&str]) -> anyhow::Result<String> {
         let collector = format!("{CENTRE}:4740");
-        let (identity, repository) = (self.path("desk"), self.path(repository));
-        self.desk(&["push", "--collector", &collector, "--identity", &identity, "--repository", &repository])
+        let (identity, repository) = (self.path(identity), self.path(repository));
+        let push = ["push", "--collector", &collector, "--identity", &identity, "--repository", &repository];
+        self.desk(&[&push, more].concat())
+    }
+
+    /// Makes an identity for a desk and has it admitted.
+    ///
+    /// # Errors
+    /// What one of the commands said.
+    pub fn admit(&self, identity: &str) -> anyhow::Result<()> {
+        let name = format!("cosc-{identity}");
+        self.desk(&["request", "--name", &name, "--out", &self.path(identity)])?;
+        let request = self.path(&format!("{identity}/desk.req.pem"));
+        let chain = self.collector(&["admit-desk", &request, "--name", &name])?;
+        std::fs::write(self.path(&format!("{identity}/chain.pem")), chain)?;
+        Ok(())
+    }
+
+    /// How far each sensor is with bundles, and as the last one what some towns have first.
+    ///
+    /// # Errors
+    /// As [`Centre::hits`].
+    pub fn bundles(&self) -> anyhow::Result<Vec<Value>> {
+        json_lines(&self.collector(&["bundles", "--json"])?)
     }
 
     /// Every stored hit, as the collector prints it for scripts.
@@ -209,7 +253,15 @@ impl<'a> Sensor<'a> {
     /// # Errors
     /// What one of the commands said.
     pub fn enrol(&self, centre: &Centre<'_>, comune: &str) -> anyhow::Result<()> {
-        let printed = centre.collector(&["invite", "--istat", "999001", "--comune", comune])?;
+        self.enrol_in(centre, "999001", comune)
+    }
+
+    /// The same in a town of another number.
+    ///
+    /// # Errors
+    /// What one of the commands said.
+    pub fn enrol_in(&self, centre: &Centre<'_>, istat: &str, comune: &str) -> anyhow::Result<()> {
+        let printed = centre.collector(&["invite", "--istat", istat, "--comune", comune])?;
         let code = printed.lines().rfind(|line| !line.trim().is_empty()).context("invite printed no code")?;
         self.agent(&["enrol", code.trim()])?;
         Ok(())
