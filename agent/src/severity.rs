@@ -15,12 +15,8 @@ pub fn severity_of(matcher: MatcherInForce) -> SeverityOf {
         let judged = Value::with(&hit.observable, port_of(hit), |value| layers.judge(value, hit.at));
         let Ok(judged) = judged else { return Severity::default() };
         let is_named = |id: &String| *id == hit.indicator || hit.also.contains(id);
-        let severities = judged.iter().map(|judged| &judged.indicator).filter(|found| is_named(&found.id));
-        let place = |severity: Severity| Severity::ALL.iter().position(|known| *known == severity);
-        severities
-            .map(|found| found.severity)
-            .max_by_key(|severity| place(*severity))
-            .unwrap_or(Severity::Low)
+        let named = judged.iter().map(|judged| &judged.indicator).filter(|found| is_named(&found.id));
+        named.map(|found| found.severity).max().unwrap_or(Severity::Low)
     })
 }
 

@@ -213,6 +213,11 @@ macro_rules! words {
             /// All of them, in order.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
+            /// Which of [`Self::ALL`] it is.
+            pub fn place(self) -> u8 {
+                self as u8
+            }
+
             /// The name in JSON, in the store and on pages.
             pub fn as_str(self) -> &'static str {
                 match self {

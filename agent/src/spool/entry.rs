@@ -31,11 +31,7 @@ pub enum Entry {
 pub fn encode(record: &Record, severity: Severity) -> Result<Vec<u8>, FrameError> {
     let mut payload = frame::encode(record)?;
     payload.drain(..LENGTH_BYTES.min(payload.len()));
-    let place = Severity::ALL.iter().zip(LABEL..).find(|(known, _)| **known == severity);
-    payload.push(match (record, place) {
-        (Record::Hit(_), Some((_, label))) => label,
-        _ => LABEL_KEPT,
-    });
+    payload.push(if matches!(record, Record::Hit(_)) { LABEL + severity.place() } else { LABEL_KEPT });
     Ok(payload)
 }
 

@@ -389,7 +389,7 @@ impl Keeper {
     fn make_room(&mut self) -> Result<bool, AppendError> {
         let Some(log) = &mut self.log else { return Ok(false) };
         let new = self.live.iter().filter_map(|payload| entry::severity(payload)).min();
-        if let Some(old) = log.lowest().filter(|old| new.is_none_or(|new| rank(*old) <= rank(new))) {
+        if let Some(old) = log.lowest().filter(|old| new.is_none_or(|new| *old <= new)) {
             let count = match log.give_up(old) {
                 Err(AppendError::Full { .. }) => 0,
                 given_up => given_up?,
@@ -491,10 +491,6 @@ fn append(log: &mut SegmentLog, payloads: &mut Vec<Vec<u8>>, keep_free: u64) -> 
     log.append(batch)?;
     payloads.drain(..count);
     Ok(())
-}
-
-fn rank(severity: Severity) -> Option<usize> {
-    Severity::ALL.iter().position(|known| *known == severity)
 }
 
 #[cfg(test)]

@@ -72,7 +72,26 @@ pub struct Recovered {
 }
 
 /// Bytes of hits by severity, in the order of [`Severity::ALL`].
-pub(super) type Tally = [u64; Severity::ALL.len()];
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally([u64; Severity::ALL.len()]);
+
+impl Tally {
+    pub fn count(&mut self, payload: &[u8]) {
+        let severity = entry::severity(payload);
+        if let Some(bytes) = severity.and_then(|severity| self.0.get_mut(usize::from(severity.place()))) {
+            *bytes += (payload.len() + HEADER_BYTES) as u64;
+        }
+    }
+
+    pub fn has(&self, severity: Severity) -> bool {
+        self.0.get(usize::from(severity.place())).is_some_and(|bytes| *bytes > 0)
+    }
+
+    /// The lowest severity that was counted.
+    pub fn lowest(&self) -> Option<Severity> {
+        Severity::ALL.iter().copied().find(|severity| self.has(*severity))
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Segment {
@@ -82,16 +101,6 @@ pub(super) struct Segment {
     pub allocated: u64,
     /// What could be given up.
     pub tally: Tally,
-}
-
-impl Segment {
-    pub fn count(&mut self, payload: &[u8]) {
-        let severity = entry::severity(payload);
-        let place = Severity::ALL.iter().position(|known| Some(*known) == severity);
-        if let Some(bytes) = place.and_then(|place| self.tally.get_mut(place)) {
-            *bytes += (payload.len() + HEADER_BYTES) as u64;
-        }
-    }
 }
 
 /// The log. Sequences here are those on disk, from 1, never used twice within an epoch.
@@ -221,7 +230,7 @@ impl SegmentLog {
         if let Some(active) = self.segments.back_mut() {
             active.bytes += bytes.len() as u64;
             active.allocated = allocated;
-            payloads.iter().for_each(|payload| active.count(payload));
+            payloads.iter().for_each(|payload| active.tally.count(payload));
         }
         self.next += payloads.len() as u64;
         Ok(self.last())

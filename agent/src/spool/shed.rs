@@ -21,8 +21,7 @@ impl SegmentLog {
     /// The lowest severity of hits that could be given up.
     pub fn lowest(&self) -> Option<Severity> {
         let handed_out = self.folder.handed_out().newest;
-        let lowest = self.sheddable(handed_out).filter_map(|(_, segment)| lowest_of(&segment.tally)).min();
-        lowest.and_then(|place| Severity::ALL.get(place).copied())
+        self.sheddable(handed_out).filter_map(|(_, segment)| segment.tally.lowest()).min()
     }
 
     /// Gives up the hits of a severity in the oldest segment that has any. Gives how many.
@@ -30,14 +29,11 @@ impl SegmentLog {
     /// # Errors
     /// When the segment cannot be replaced; the old one is there then.
     pub fn give_up(&mut self, severity: Severity) -> Result<u64, AppendError> {
-        let place = Severity::ALL.iter().position(|known| *known == severity).unwrap_or_default();
         let handed_out = self.folder.handed_out().newest;
-        let has = |segment: &Segment| segment.tally.get(place).is_some_and(|bytes| *bytes > 0);
-        let Some(index) =
-            self.sheddable(handed_out).find(|(_, segment)| has(segment)).map(|(index, _)| index)
-        else {
-            return Ok(0);
-        };
+        let mut sheddable = self.sheddable(handed_out);
+        let found = sheddable.find(|(_, segment)| segment.tally.has(severity)).map(|(index, _)| index);
+        drop(sheddable);
+        let Some(index) = found else { return Ok(0) };
         let first = self.segments.get(index).map_or(0, |segment| segment.first);
         let copy = self.copy_without(first, severity).map_err(|error| self.append_error(error))?;
         if self.used() + blocks(copy.bytes.len() as u64) > self.quota.bytes_max {
@@ -122,12 +118,10 @@ impl Copy {
     fn keep(&mut self, sequence: u64, payload: &[u8]) {
         self.end_stretch();
         record::encode(sequence, payload, &mut self.bytes);
-        let mut counted = Segment { tally: self.tally, ..Segment::default() };
         // A loss of an older agent has no label; it is none of what can be given up.
         if matches!(entry::decode(payload), Entry::Record(Record::Hit(_))) {
-            counted.count(payload);
+            self.tally.count(payload);
         }
-        self.tally = counted.tally;
     }
 
     fn give_up(&mut self, sequence: u64, count: u64) {
@@ -153,8 +147,4 @@ fn note(loss: &mut Option<Loss>, (first_at, last_at): (Timestamp, Timestamp)) {
     loss.count += 1;
     loss.first_at = loss.first_at.min(first_at);
     loss.last_at = loss.last_at.max(last_at);
-}
-
-fn lowest_of(tally: &Tally) -> Option<usize> {
-    tally.iter().position(|bytes| *bytes > 0)
 }

@@ -64,7 +64,7 @@ impl Survey {
             end = found.end;
             self.last = order.last;
             self.records += (self.last + 1 - found.sequence).min(self.last.saturating_sub(self.acknowledged));
-            segment.count(&found.payload);
+            segment.tally.count(&found.payload);
         }
         segment.bytes = file.length()?;
         segment.allocated = file.allocated()?;
@@ -176,7 +176,7 @@ impl Gaps {
         for (sequence, payload) in records {
             if let Some(payload) = payload {
                 record::encode(sequence, &payload, &mut bytes);
-                segment.count(&payload);
+                segment.tally.count(&payload);
                 continue;
             }
             let count = missing.iter().find(|(from, _)| *from == sequence).map_or(1, |(_, count)| *count);

@@ -301,9 +301,7 @@ pub fn write_revocation(
 pub fn write_context(into: &mut Vec<u8>, place: Place<'_>, context: &Context) -> Result<(), IndexError> {
     let start = into.len();
     into.extend_from_slice(&[0; FRAME_BYTES]);
-    let number = |found: Option<usize>| found.and_then(|at| u8::try_from(at).ok()).unwrap_or_default();
-    let severity = number(Severity::ALL.iter().position(|severity| *severity == context.severity));
-    let tlp = number(Tlp::ALL.iter().position(|tlp| *tlp == context.tlp));
+    let (severity, tlp) = (context.severity.place(), context.tlp.place());
     into.extend_from_slice(&[Form::Context as u8, severity, tlp, context.confidence]);
     for value in [&context.threat, &context.alert, &context.source] {
         text(into, value)?;
