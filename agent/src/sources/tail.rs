@@ -130,19 +130,19 @@ impl Worker {
         let Some((state, opened)) = self.open_state()? else { return Ok(()) };
         self.begin(&state, opened);
         let mut round_at = Instant::now();
-        let mut is_first = true;
+        let mut saved_at: Option<Instant> = None;
         loop {
             self.outbox.flush()?;
             let more = self.look(&state)?;
             self.take_marks();
-            // At once, or an agent that is killed within a second again and again fills its spool with the same lines.
-            if is_first && !self.unsaved.is_empty() {
-                is_first = false;
-                self.save(&state)?;
-            }
             if round_at.elapsed() >= ROUND_EVERY {
                 round_at = Instant::now();
                 self.round(&state);
+            }
+            // The first of a life at once, or an agent that is killed within a second again and again fills its spool
+            // with the same lines.
+            if !self.unsaved.is_empty() && saved_at.is_none_or(|at| at.elapsed() >= ROUND_EVERY) {
+                saved_at = Some(Instant::now());
                 self.save(&state)?;
             }
             let stop = if more { self.stop.is_asked() } else { self.wait() };
