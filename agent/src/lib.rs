@@ -23,3 +23,10 @@ pub mod state;
 pub mod status;
 pub mod summary;
 pub mod uplink;
+
+#[cfg(test)]
+#[path = "../tests/made/hit.rs"]
+mod made_hit;
+#[cfg(test)]
+#[path = "../tests/made/times.rs"]
+mod times;

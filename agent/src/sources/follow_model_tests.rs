@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::*;
+use crate::times::times;
 
 /// How many histories there are.
 const CASES: &str = "VEDETTA_TAIL_CASES";
-const CASES_DEFAULT: u32 = 64;
+const CASES_DEFAULT: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -263,7 +264,7 @@ fn check(pack: Pack, long: bool, steps: &[Step]) -> Vec<String> {
 
 #[test]
 fn every_line_of_a_copied_log_is_read_in_one_place_or_told_to_be_lost() {
-    let cases = std::env::var(CASES).map_or(CASES_DEFAULT, |text| text.parse().unwrap());
+    let cases = u32::try_from(times(CASES, CASES_DEFAULT)).unwrap();
     let config = ProptestConfig {
         cases,
         failure_persistence: None,

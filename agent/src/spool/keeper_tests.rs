@@ -3,39 +3,13 @@
 use std::time::{Duration, Instant};
 
 use protocol::message::{LossReason, Record};
-use protocol::{Direction, Hit, HitId, Observable, Place, SeenIn, Serial, Timestamp};
+use protocol::{Hit, Place};
 
 use super::*;
+use crate::made_hit::hit;
 use crate::spool::NotPut;
 
-fn hit(number: u64) -> Hit {
-    let at = Timestamp::from_micros(0);
-    let observable = Observable::guess("evil.example").unwrap();
-    let place = Place::Line { line: number, offset: Some(number) };
-    Hit {
-        hit_id: HitId::derive(at, "a", (&observable, SeenIn::LogDomain), &place, "i"),
-        at,
-        input: "a".into(),
-        observable,
-        seen_in: SeenIn::LogDomain,
-        place,
-        indicator: "i".into(),
-        also: Vec::new(),
-        direction: Direction::Outbound,
-        host: None,
-        remote: None,
-        count: 1,
-        last_at: at,
-        bundle: Serial(1),
-        evidence: "x".repeat(1000),
-        notes: Vec::new(),
-        named_origins: Vec::new(),
-        traffic: None,
-        nat: None,
-        witnesses: Vec::new(),
-        logged: None,
-    }
-}
+const EVIDENCE_BYTES: usize = 1000;
 
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -50,7 +24,7 @@ fn fill(spool: &SpoolHandles) -> u64 {
     let mut taken = 0;
     wait_for("a full queue", || {
         loop {
-            match spool.sink.put(Box::new(Record::Hit(Box::new(hit(taken))))) {
+            match spool.sink.put(Box::new(Record::Hit(Box::new(hit(taken, EVIDENCE_BYTES))))) {
                 Ok(()) => taken += 1,
                 Err(NotPut::Full(_)) => return spool.control.is_full(),
                 Err(NotPut::Stopped(_)) => panic!("the spool stopped"),
@@ -104,11 +78,7 @@ fn hits_of_lines_wait_for_room_and_none_is_lost() {
     assert_eq!((losses(&all), control.lost()), (Vec::new(), 0));
 }
 
-/// A live hit whose severity is its number's.
-fn live(number: u64) -> Hit {
-    hit(number)
-}
-
+/// By its number.
 fn severity_of(hit: &Hit) -> Severity {
     let Place::Line { line, .. } = hit.place else { return Severity::default() };
     Severity::ALL[usize::try_from(line % 4).unwrap()]
@@ -125,7 +95,7 @@ fn a_full_spool_gives_up_the_oldest_hits_of_the_lowest_severity_and_says_so() {
     while offered < 2200 {
         let before = spool.control.safe.borrow().last;
         for _ in 0..20 {
-            spool.sink.offer(live(offered));
+            spool.sink.offer(hit(offered, EVIDENCE_BYTES));
             offered += 1;
         }
         let due = offered;
@@ -181,7 +151,7 @@ fn a_mark_comes_back_when_what_was_put_before_it_is_safe() {
     let folder = tempfile::tempdir().unwrap();
     let spool = start(folder.path(), &SpoolConfig { bytes_max: 9 << 20 }).unwrap();
     for number in 0..10 {
-        spool.sink.put(Box::new(Record::Hit(Box::new(hit(number))))).unwrap();
+        spool.sink.put(Box::new(Record::Hit(Box::new(hit(number, EVIDENCE_BYTES))))).unwrap();
     }
     assert!(spool.sink.mark(1).unwrap());
     assert_eq!(spool.marks.recv_timeout(Duration::from_secs(30)), Ok(1));

@@ -15,6 +15,7 @@ use rustls_pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 
 use super::*;
+use crate::times::times;
 
 const NAME: &str = "vedetta:///targets/abc.bundle-1.jsonl.zst";
 
@@ -125,7 +126,7 @@ fn content(bytes: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_interrupted_bundle_goes_on_where_it_stopped() {
-    let cuts: u64 = std::env::var("VEDETTA_FETCH_CUTS").map_or(24, |text| text.parse().unwrap());
+    let cuts = times("VEDETTA_FETCH_CUTS", 24);
     let file = content(3 << 20);
     let server = Server::new(file.clone());
     let folder = TempDir::new().unwrap();

@@ -10,6 +10,7 @@ use protocol::Serial;
 use vedetta_agent::bundles::open_in_force;
 
 use crate::made::{Running, check, delta, full};
+use crate::times::times;
 
 /// The folder in which the killed process works; it is this test program, started again.
 const FOLDER: &str = "VEDETTA_KILL_FOLDER";
@@ -21,7 +22,7 @@ const MERGE_ABOVE: u64 = 30;
 
 #[test]
 fn after_a_kill_the_old_or_the_new_is_in_force_and_nothing_else() {
-    let cycles = std::env::var(CYCLES).map_or(CYCLES_DEFAULT, |text| text.parse().unwrap());
+    let cycles = times(CYCLES, CYCLES_DEFAULT);
     let folder = tempfile::tempdir().unwrap();
     let (mut serial, mut killed_at_work) = (0, 0);
     for cycle in 0..cycles {

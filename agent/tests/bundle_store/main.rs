@@ -8,3 +8,5 @@ mod damage;
 mod kills;
 mod made;
 mod refusals;
+#[path = "../made/times.rs"]
+mod times;

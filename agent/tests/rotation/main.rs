@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
+#[path = "../made/times.rs"]
+mod times;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,7 @@ use vedetta_agent::sources::{self, Board, Stopper};
 use vedetta_agent::spool::{self, SpoolControl, SpoolReader};
 use vedetta_agent::stages::Stage;
 
+use times::times;
 use writer::{Generation, Mode, Random, Writer, number};
 
 /// How many rotations there are, of all logs together.
@@ -141,8 +144,8 @@ fn address_of(hit: &Hit) -> Ipv6Addr {
 
 #[test]
 fn every_line_is_hit_once_or_told_to_be_lost() {
-    let rotations = std::env::var(ROTATIONS).map_or(ROTATIONS_DEFAULT, |text| text.parse().unwrap());
-    let seed = std::env::var(SEED).map_or(1, |text| text.parse().unwrap());
+    let rotations = times(ROTATIONS, ROTATIONS_DEFAULT);
+    let seed = times(SEED, 1);
     println!("{SEED}={seed} {ROTATIONS}={rotations}");
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("logs")).unwrap();

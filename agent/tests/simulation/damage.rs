@@ -1,7 +1,8 @@
 //! Damage to any file of the spool: a bit turns, the end is cut off, a page reads as zeros.
 
 use crate::faulty_disk::FaultyDisk;
-use crate::seed::{Seed, times};
+use crate::seed::Seed;
+use crate::times::times;
 use crate::world::{Known, World};
 
 const BYTES_MAX: u64 = 96 << 10;

@@ -13,10 +13,14 @@ mod crash_points;
 mod damage;
 mod faulty_disk;
 mod made;
+#[path = "../made/hit.rs"]
+mod made_hit;
 mod network;
 mod power_cuts;
 mod seed;
 mod sessions;
 mod store;
+#[path = "../made/times.rs"]
+mod times;
 mod troubles;
 mod world;

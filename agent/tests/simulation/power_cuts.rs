@@ -1,7 +1,8 @@
 //! Random work, then the power goes; whatever the disk shows afterwards, what was safe is there.
 
 use crate::faulty_disk::FaultyDisk;
-use crate::seed::{Seed, times};
+use crate::seed::Seed;
+use crate::times::times;
 use crate::world::{Known, World};
 
 /// One life of a gateway: some cuts, with work between them.

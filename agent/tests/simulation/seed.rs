@@ -1,4 +1,4 @@
-//! Repeatable chance, and how often a campaign runs.
+//! Repeatable chance.
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
@@ -29,9 +29,4 @@ impl Seed {
     pub fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).unwrap()
     }
-}
-
-/// How often, by an environment variable; few in CI.
-pub fn times(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }

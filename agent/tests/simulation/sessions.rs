@@ -12,8 +12,9 @@ use vedetta_agent::spool::{Safe, SpoolReader};
 
 use crate::faulty_disk::FaultyDisk;
 use crate::network::Link;
-use crate::seed::{Seed, times};
+use crate::seed::Seed;
 use crate::store::Store;
+use crate::times::times;
 use crate::world::{Known, World};
 
 struct History {

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use crate::hit::hit;
 use crate::peer::{Authority, Peer, Store, state_dir, wait_for};
 use protocol::message::{LossReason, Record};
-use protocol::{Direction, Hit, HitId, Observable, Place, SeenIn, Serial, Timestamp};
 use vedetta_agent::bundles::store::{BundleStore, MERGE_ABOVE, Started, StoreConfig};
 use vedetta_agent::config::SpoolConfig;
 use vedetta_agent::identity::Identity;
@@ -15,35 +15,6 @@ use vedetta_agent::sources::Board;
 use vedetta_agent::spool::{self, HitSink, NotPut};
 use vedetta_agent::stages::Stage;
 use vedetta_agent::uplink::{self, Parts, UplinkStatus};
-
-fn hit(number: u64) -> Hit {
-    let at = Timestamp::from_micros(i64::try_from(number).unwrap());
-    let observable = Observable::guess("evil.example").unwrap();
-    let place = Place::Line { line: number, offset: Some(number) };
-    Hit {
-        hit_id: HitId::derive(at, "a.log", (&observable, SeenIn::LogDomain), &place, "i"),
-        at,
-        input: "a.log".into(),
-        observable,
-        seen_in: SeenIn::LogDomain,
-        place,
-        indicator: "i".into(),
-        also: Vec::new(),
-        direction: Direction::Outbound,
-        host: None,
-        remote: None,
-        count: 1,
-        last_at: at,
-        bundle: Serial(1),
-        evidence: "x".repeat(200),
-        notes: Vec::new(),
-        named_origins: Vec::new(),
-        traffic: None,
-        nat: None,
-        witnesses: Vec::new(),
-        logged: None,
-    }
-}
 
 /// The spool and the uplink of an agent, without its sources.
 pub struct Sender {
@@ -83,7 +54,7 @@ impl Sender {
 
     pub fn put(&self, numbers: std::ops::Range<u64>) {
         for number in numbers {
-            let mut record = Box::new(Record::Hit(Box::new(hit(number))));
+            let mut record = Box::new(Record::Hit(Box::new(hit(number, 200))));
             while let Err(NotPut::Full(refused)) = self.sink.as_ref().unwrap().put(record) {
                 record = refused;
                 std::thread::yield_now();

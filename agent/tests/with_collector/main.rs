@@ -4,7 +4,11 @@
 
 mod delivery;
 mod enrolment;
+#[path = "../made/hit.rs"]
+mod hit;
 mod network;
 mod peer;
 mod relay;
 mod renewal;
+#[path = "../made/times.rs"]
+mod times;

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::delivery::Sender;
-use crate::peer::{Authority, Peer, Store, count_from_environment, state_dir, wait_for};
+use crate::peer::{Authority, Peer, Store, state_dir, wait_for};
 use crate::relay::{Relay, Weather};
+use crate::times::times;
 
 /// Hits that each kind of weather has to let through.
 fn hits() -> u64 {
-    count_from_environment("VEDETTA_NETWORK_HITS", 500)
+    times("VEDETTA_NETWORK_HITS", 500)
 }
 
 /// A sender behind a relay, and the collector's side.

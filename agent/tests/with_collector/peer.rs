@@ -403,8 +403,3 @@ pub fn state_dir() -> (tempfile::TempDir, PathBuf) {
     let path = folder.path().join("agent");
     (folder, path)
 }
-
-/// A count from the environment, for campaigns that are long by hand and short in CI.
-pub fn count_from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
