@@ -15,6 +15,10 @@ pub struct AgentId(pub [u8; 16]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub [u8; 16]);
 
+/// Identifier of a loss, 128 random bits made with it: told again after a crash, it is the same loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LossId(pub [u8; 16]);
+
 /// A town's identifier: the six digits of its ISTAT code. Codes that begin with 999 are invented.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComuneId(Box<str>);
@@ -141,6 +145,7 @@ macro_rules! hex_id {
 }
 hex_id!(AgentId);
 hex_id!(Epoch);
+hex_id!(LossId);
 text_form!(ComuneId);
 text_form!(DeskName);
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::Serial;
 use crate::hit::Hit;
-use crate::identity::Epoch;
+use crate::identity::{Epoch, LossId};
 use crate::repository::RepositoryPath;
 use crate::time::Timestamp;
 
@@ -25,6 +25,9 @@ pub enum Record {
 /// Hits or input that were lost, as far as the agent can say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
+    /// Which loss: it is counted once, however often it is told. Agents before did not give one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<LossId>,
     /// How many hits, lines or packets.
     pub count: u64,
     /// Of what, and why.

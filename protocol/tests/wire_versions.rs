@@ -28,7 +28,7 @@ use vedetta_protocol::message::{
 };
 
 /// The folder of what this program speaks.
-const NEWEST: &str = "3-renewal";
+const NEWEST: &str = "4-losses";
 
 fn folder(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(version)
@@ -91,7 +91,7 @@ fn what_every_earlier_version_said_is_understood() {
         }
         versions += 1;
     }
-    assert_eq!(versions, 3);
+    assert_eq!(versions, 4);
 }
 
 #[test]

@@ -388,8 +388,14 @@ impl Worker {
             packets = count,
             "packets dropped; a larger capture.ring_bytes or a faster machine helps"
         );
-        let loss =
-            Loss { count, reason: LossReason::PacketsDropped, first_at, last_at: clock::now(), gap: None };
+        let loss = Loss {
+            id: None,
+            count,
+            reason: LossReason::PacketsDropped,
+            first_at,
+            last_at: clock::now(),
+            gap: None,
+        };
         self.parts.hits.offer_loss(loss);
     }
 

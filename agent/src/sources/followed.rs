@@ -69,7 +69,14 @@ fn count(followed: &mut Followed, turn: &Turn, outbox: &mut Outbox) {
         let (file, from, to) = (followed.log.name.as_str(), gap.from, gap.to());
         warn!(file, from, to, "possible gap: the log was truncated or taken away before all of it was read");
         // Nobody can say how many lines: each truncation counts one.
-        let loss = Loss { count: 1, reason: LossReason::LogTruncated, first_at: at, last_at: at, gap: None };
+        let loss = Loss {
+            id: None,
+            count: 1,
+            reason: LossReason::LogTruncated,
+            first_at: at,
+            last_at: at,
+            gap: None,
+        };
         outbox.put(Record::Loss(Loss { gap: Some(gap.named(file)), ..loss }));
     }
     for path in &turn.unreadable {

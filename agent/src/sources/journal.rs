@@ -442,7 +442,8 @@ impl Reader {
         let last_at = clock::now();
         let read_at = i64::try_from(self.position.realtime).unwrap_or(i64::MAX);
         let first_at = Timestamp::from_micros(read_at).min(last_at);
-        let loss = Loss { count: 1, reason: LossReason::LogTruncated, first_at, last_at, gap: None };
+        let loss =
+            Loss { id: None, count: 1, reason: LossReason::LogTruncated, first_at, last_at, gap: None };
         self.outbox.put(Record::Loss(loss));
     }
 }

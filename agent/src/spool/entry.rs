@@ -82,6 +82,7 @@ mod tests {
         let at = Timestamp::from_micros(0);
         let gap = protocol::message::LogGap { input: "a".into(), generation: 1, from: 0, to: Some(to) };
         Record::Loss(Loss {
+            id: None,
             count: 1,
             reason: LossReason::LogTruncated,
             first_at: at,

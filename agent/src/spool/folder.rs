@@ -1,32 +1,32 @@
 //! The spool's folder, as its writer and its reader share it: the disk, names of files, and how far records were
 //! handed out. What was handed out may be with the collector and is never given up.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Disk, DiskFile, Opening};
+use super::disk::{Disk, DiskFile, Opening, ReadFrom};
 
 /// The disk, and what was handed out of it.
 #[derive(Debug)]
 pub struct SpoolFolder {
     disk: Box<dyn Disk>,
-    /// Held for as long as a batch is read, or a segment replaced: never across a wait for anybody.
+    /// Held for as long as a batch is read, or a segment replaced: never across a wait for anybody but the disk.
     handed_out: Mutex<HandedOut>,
 }
 
 /// How far records were handed out, in sequences on disk.
 #[derive(Debug)]
 pub(super) struct HandedOut {
-    /// The newest that was.
+    /// The newest that was, or may have been before a crash.
     pub newest: u64,
-    /// The newest that may be.
-    pub limit: u64,
+    /// Up to here the disk says that they may have been.
+    written: u64,
 }
 
 impl SpoolFolder {
-    /// A folder on a disk.
+    /// A folder on a disk; until a log is opened in it nobody gives anything up.
     pub fn new(disk: impl Disk + 'static) -> Self {
-        Self { disk: Box::new(disk), handed_out: Mutex::new(HandedOut { newest: 0, limit: u64::MAX }) }
+        Self { disk: Box::new(disk), handed_out: Mutex::new(HandedOut { newest: 0, written: u64::MAX }) }
     }
 
     /// The disk.
@@ -45,12 +45,43 @@ impl SpoolFolder {
         handed_out.newest = handed_out.newest.max(up_to);
     }
 
-    /// Lets no more than so many further records out, and gives the newest of them: the writer ends, and has to write
-    /// down what the collector may have.
-    pub(super) fn close(&self, further: u64) -> u64 {
-        let mut handed_out = self.handed_out();
-        handed_out.limit = handed_out.newest.saturating_add(further);
-        handed_out.limit
+    /// Finds how far a log that ends at `last` was handed out before; all of it, where the disk does not say.
+    pub(super) fn find_handed_out(&self, last: u64) {
+        let found = self.read_handed_out();
+        let newest = found.unwrap_or(last).min(last);
+        if found != Some(newest) {
+            // Without it the next start takes all for handed out, and gives nothing of that up.
+            let _ = self.write_handed_out(newest);
+        }
+        *self.handed_out() = HandedOut { newest, written: newest };
+    }
+
+    /// Notes that records are handed out. The disk says so before, and for further ones up to `ahead` with them: what
+    /// the collector may have is not given up after a crash either.
+    pub(super) fn note_handed_out(&self, handed_out: &mut HandedOut, up_to: u64, ahead: u64) {
+        if up_to > handed_out.written {
+            let written = up_to.max(ahead);
+            // On a disk that takes nothing records go out all the same: nothing else makes room there.
+            if self.write_handed_out(written).is_ok() {
+                handed_out.written = written;
+            }
+        }
+        handed_out.newest = handed_out.newest.max(up_to);
+    }
+
+    fn read_handed_out(&self) -> Option<u64> {
+        let file = self.disk.open(HANDED_OUT, Opening::Read).ok()?;
+        let mut text = String::new();
+        ReadFrom::new(&*file, 0).take(HANDED_OUT_BYTES_MAX).read_to_string(&mut text).ok()?;
+        let (sequence, crc) = text.trim_end().split_once(' ')?;
+        let crc = u32::from_str_radix(crc, 16).ok()?;
+        (crc32fast::hash(sequence.as_bytes()) == crc).then(|| sequence.parse().ok())?
+    }
+
+    fn write_handed_out(&self, up_to: u64) -> io::Result<()> {
+        let sequence = up_to.to_string();
+        let text = format!("{sequence} {:08x}\n", crc32fast::hash(sequence.as_bytes()));
+        self.replace(HANDED_OUT, text.as_bytes(), Durability::Synced)
     }
 
     /// First sequences of the segments, in order.
@@ -104,6 +135,9 @@ pub enum Durability {
 }
 
 const UNFINISHED: &str = ".new";
+/// Says how far records may have been handed out.
+const HANDED_OUT: &str = "handed_out";
+const HANDED_OUT_BYTES_MAX: u64 = 64;
 
 /// The name of a segment.
 pub(super) fn segment_name(first: u64) -> String {

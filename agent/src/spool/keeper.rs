@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel}
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use protocol::identity::Epoch;
+use protocol::identity::{Epoch, LossId};
 use protocol::message::{Loss, LossReason, Record};
 use protocol::{Hit, Severity};
 use tokio::sync::watch;
@@ -152,7 +152,7 @@ pub fn start_on(
         warn!(records = recovered.damaged, "part of the spool was damaged; what is left is sent");
     }
     if recovered.untold > 0 {
-        let loss = keeper.payload(&damage(recovered.untold));
+        let loss = keeper.payload(damage(recovered.untold));
         keeper.live.extend(loss);
     }
     let thread = std::thread::Builder::new().name("spool".into()).spawn(move || {
@@ -165,7 +165,14 @@ pub fn start_on(
 
 fn damage(count: u64) -> Record {
     let at = clock::now();
-    Record::Loss(Loss { count, reason: LossReason::SpoolDamaged, first_at: at, last_at: at, gap: None })
+    Record::Loss(Loss {
+        id: None,
+        count,
+        reason: LossReason::SpoolDamaged,
+        first_at: at,
+        last_at: at,
+        gap: None,
+    })
 }
 
 struct Keeper {
@@ -245,18 +252,22 @@ impl Keeper {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Record(record) => self.patient.extend(self.payload(&record)),
-            Input::Live(record) => self.live.extend(self.payload(&record)),
+            Input::Record(record) => self.patient.extend(self.payload(*record)),
+            Input::Live(record) => self.live.extend(self.payload(*record)),
             Input::Mark(mark) => self.marks.push(mark),
         }
     }
 
-    fn payload(&self, record: &Record) -> Option<Vec<u8>> {
-        let severity = match record {
+    fn payload(&self, mut record: Record) -> Option<Vec<u8>> {
+        let severity = match &mut record {
             Record::Hit(hit) => (self.severity_of)(hit),
-            _ => Severity::default(),
+            Record::Loss(loss) => {
+                loss.id.get_or_insert_with(|| LossId(rand::random()));
+                Severity::default()
+            }
+            Record::Unknown => Severity::default(),
         };
-        match entry::encode(record, severity) {
+        match entry::encode(&record, severity) {
             Ok(payload) if payload.len() <= PAYLOAD_BYTES_MAX => return Some(payload),
             Ok(payload) => warn!(bytes = payload.len(), "a hit is too long for the spool and is dropped"),
             Err(error) => warn!(%error, "a hit cannot be written and is dropped"),
@@ -436,7 +447,7 @@ impl Keeper {
     fn push_losses(&mut self) {
         self.losses_at = Instant::now();
         if let Some(loss) = self.signals.take_lost() {
-            self.live.extend(self.payload(&Record::Loss(loss)));
+            self.live.extend(self.payload(Record::Loss(loss)));
         }
     }
 

@@ -18,10 +18,8 @@ use super::survey::Survey;
 
 /// When everything is acknowledged, a segment above this size is replaced by an empty one.
 const IDLE_SEGMENT_BYTES: u64 = 256 << 10;
-/// Records that the uplink may still send when the log is closed; what is left is sent after the next start.
-const HANDED_OUT_AFTER_CLOSE: u64 = 2500;
-/// The position, and the file that takes its place.
-const POSITION_BYTES: u64 = 8 << 10;
+/// The position, how far records were handed out, and the files that take their places.
+const POSITION_BYTES: u64 = 16 << 10;
 
 /// Why a batch is not on disk. Nothing of it is.
 #[derive(Debug, thiserror::Error)]
@@ -163,21 +161,24 @@ impl SegmentLog {
             survey.lose(oldest - 1 - read.acknowledged.min(oldest - 1));
         }
         let mut segments = VecDeque::new();
-        for (index, first) in firsts.iter().copied().enumerate() {
-            segments.push_back(survey.segment(&folder, first, firsts.get(index + 1).copied())?);
+        let mut left = firsts.as_slice();
+        while let Some((first, later)) = left.split_first() {
+            let (segment, later) = survey.segment(&folder, *first, later)?;
+            segments.push_back(segment);
+            left = later;
         }
         survey.lost_before(read.and_then(|read| read.closed_at).unwrap_or(0));
         let next = (survey.last + 1).max(acknowledged + 1).max(firsts.last().copied().unwrap_or(1));
         let sound = read.filter(|read| !survey.is_changed && read.closed_at == Some(next));
         let position = match sound {
-            Some(read) => Position { acknowledged, closed_at: None, handed_out: None, ..read },
+            Some(read) => Position { acknowledged, closed_at: None, ..read },
             None => Position::renewed(acknowledged),
         };
-        // Of a new epoch the collector has nothing yet; of this one it may have what was handed out before.
         let Survey { records, damaged, untold, .. } = survey;
         let recovered = Recovered { records, damaged, untold };
-        let handed_out = sound.map_or(acknowledged, |read| read.handed_out.unwrap_or(next - 1));
-        folder.hand_out(handed_out.max(acknowledged));
+        // Under whatever epoch: the collector knows hits and losses by their own identities.
+        folder.find_handed_out(next - 1);
+        folder.hand_out(acknowledged);
         let newest = firsts.last().copied().unwrap_or(next);
         let mut ballast = Ballast::find(&folder, &quota);
         let active = match folder.segment(newest, Opening::Write) {
@@ -301,8 +302,6 @@ impl SegmentLog {
     /// Writes down that nothing was lost when the agent stopped.
     pub fn close(mut self) {
         self.position.closed_at = Some(self.next);
-        // The uplink goes on for a few seconds.
-        self.position.handed_out = Some(self.folder.close(HANDED_OUT_AFTER_CLOSE).min(self.last()));
         self.unwritten_position = true;
         self.save_position(Durability::Synced);
     }

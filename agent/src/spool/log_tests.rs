@@ -20,8 +20,14 @@ use crate::clock;
 /// A record that is like no other; `filler` sets its size.
 fn payload(number: u64) -> Vec<u8> {
     let at = clock::now();
-    let record =
-        Record::Loss(Loss { count: number, reason: LossReason::Other, first_at: at, last_at: at, gap: None });
+    let record = Record::Loss(Loss {
+        id: None,
+        count: number,
+        reason: LossReason::Other,
+        first_at: at,
+        last_at: at,
+        gap: None,
+    });
     entry::encode(&record, protocol::Severity::Low).unwrap()
 }
 

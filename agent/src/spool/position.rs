@@ -24,22 +24,12 @@ pub struct Position {
     /// told whether sequences were used that the disk no longer shows, so a new epoch begins.
     #[serde(default)]
     pub closed_at: Option<u64>,
-    /// The newest sequence that was handed to the uplink, written with it: the collector may have that much. Agents
-    /// before did not write it; then it may have everything.
-    #[serde(default)]
-    pub handed_out: Option<u64>,
 }
 
 impl Position {
     /// A new epoch that begins after `acknowledged`.
     pub fn renewed(acknowledged: u64) -> Self {
-        Self {
-            epoch: Epoch(rand::random()),
-            base: acknowledged,
-            acknowledged,
-            closed_at: None,
-            handed_out: None,
-        }
+        Self { epoch: Epoch(rand::random()), base: acknowledged, acknowledged, closed_at: None }
     }
 
     /// Reads the file; `None` when it is missing or damaged.

@@ -60,7 +60,7 @@ impl SpoolReader {
         let folder = Arc::clone(&self.folder);
         // What is read is handed out: meanwhile no segment is replaced.
         let mut handed_out = folder.handed_out();
-        let last = safe.last.min(handed_out.limit);
+        let last = safe.last;
         if from > last {
             return Ok(None);
         }
@@ -69,17 +69,22 @@ impl SpoolReader {
         let mut cursor = self.cursor.filter(|cursor| cursor.sequence == from);
         let start = cursor.map_or(from, |cursor| cursor.segment);
         let skip = firsts.partition_point(|first| *first <= start).saturating_sub(1);
-        for segment in firsts.into_iter().skip(skip) {
+        let mut ahead = 0;
+        for (index, segment) in firsts.iter().copied().enumerate().skip(skip) {
             let offset = cursor.take().filter(|cursor| cursor.segment == segment);
             let offset = offset.map_or(0, |cursor| cursor.offset);
             if let Some(offset) = self.read_segment(segment, offset, &mut gathered)? {
-                self.cursor = Some(Cursor { segment, offset, sequence: gathered.next() });
+                let sequence = gathered.next();
+                self.cursor = Some(Cursor { segment, offset, sequence });
+                // A segment of which something is handed out is not touched; of the newest, as much again.
+                let end = firsts.get(index + 1).copied();
+                ahead = end.unwrap_or(sequence + sequence.saturating_sub(segment)) - 1;
             }
             if gathered.done {
                 break;
             }
         }
-        handed_out.newest = handed_out.newest.max(gathered.next().saturating_sub(1));
+        self.folder.note_handed_out(&mut handed_out, gathered.next().saturating_sub(1), ahead);
         let Some(first) = gathered.first else { return Ok(None) };
         Ok(Some(Batch { first: first - safe.base, records: gathered.records }))
     }

@@ -135,6 +135,7 @@ impl Signals {
         let count = self.lost.swap(0, Ordering::Relaxed);
         let at = |micros: &AtomicI64| Timestamp::from_micros(micros.load(Ordering::Relaxed));
         (count > 0).then(|| Loss {
+            id: None,
             count,
             reason: LossReason::SpoolFull,
             first_at: at(&self.lost_first),

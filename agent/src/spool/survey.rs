@@ -4,14 +4,16 @@
 use std::io;
 
 use protocol::Severity;
+use protocol::identity::LossId;
 use protocol::message::{Loss, LossReason, Record};
 
-use super::disk::{Opening, ReadFrom};
+use super::disk::{DiskFile, Opening, ReadFrom};
 use super::entry;
 use super::folder::{Durability, SpoolFolder, segment_name};
 use super::log::Segment;
 use super::quota::blocks;
 use super::record::{self, Found, HEADER_BYTES, Scanner};
+use super::shed;
 use crate::clock;
 
 /// Nobody writes so many records; a sequence above has another meaning.
@@ -38,16 +40,27 @@ impl Survey {
         Self { acknowledged, safe, ..Self::default() }
     }
 
-    /// Checks a segment. The newest, which no `successor` follows, is cut after its last whole record; one with damage
-    /// is written anew without it.
-    pub fn segment(
+    /// Checks a segment. The newest, with no `later` ones, is cut after its last whole record; one with damage is written
+    /// anew without it. Gives with it the later ones that were not joined with it before a crash.
+    pub fn segment<'a>(
         &mut self,
         folder: &SpoolFolder,
         first: u64,
+        later: &'a [u64],
+    ) -> io::Result<(Segment, &'a [u64])> {
+        let file = folder.segment(first, Opening::Read)?;
+        let joined = shed::remove_joined(folder, &*file, first, later)?;
+        let later = later.get(joined..).unwrap_or_default();
+        Ok((self.scan(folder, (&*file, first), later.first().copied())?, later))
+    }
+
+    fn scan(
+        &mut self,
+        folder: &SpoolFolder,
+        (file, first): (&dyn DiskFile, u64),
         successor: Option<u64>,
     ) -> io::Result<Segment> {
-        let file = folder.segment(first, Opening::Read)?;
-        let mut scanner = Scanner::new(ReadFrom::new(&*file, 0), 0);
+        let mut scanner = Scanner::new(ReadFrom::new(file, 0), 0);
         let mut segment = Segment { first, ..Segment::default() };
         let (mut end, mut missing) = (0, 0);
         self.last = self.last.max(first - 1);
@@ -203,6 +216,7 @@ impl Gaps {
 
 fn loss(count: u64) -> io::Result<Vec<u8>> {
     let at = clock::now();
-    let loss = Loss { count, reason: LossReason::SpoolDamaged, first_at: at, last_at: at, gap: None };
+    let id = Some(LossId(rand::random()));
+    let loss = Loss { id, count, reason: LossReason::SpoolDamaged, first_at: at, last_at: at, gap: None };
     entry::encode(&Record::Loss(loss), Severity::default()).map_err(io::Error::other)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::identity::LossId;
 use protocol::message::{LossReason, Record};
 
 use crate::made;
@@ -12,8 +13,8 @@ pub struct Store {
     stored: BTreeMap<[u8; 16], u64>,
     /// Numbers of hits.
     pub hits: BTreeSet<u64>,
-    /// Hits that losses tell of which the spool had to give up.
-    pub given_up: u64,
+    /// Losses of hits that the spool had to give up, each once, with how many.
+    pub losses: BTreeMap<LossId, u64>,
     /// Records that a gap tells of.
     pub gaps: u64,
 }
@@ -34,7 +35,10 @@ impl Store {
                 Record::Hit(hit) => {
                     self.hits.insert(made::number(hit));
                 }
-                Record::Loss(loss) if loss.reason == LossReason::SpoolFull => self.given_up += loss.count,
+                Record::Loss(loss) if loss.reason == LossReason::SpoolFull => {
+                    let before = self.losses.insert(loss.id.expect("a loss without an identity"), loss.count);
+                    assert!(before.is_none_or(|before| before == loss.count), "one loss tells two things");
+                }
                 Record::Loss(_) | Record::Unknown => {}
             }
         }

@@ -389,7 +389,8 @@ async fn a_silent_sensor_and_a_refused_bundle_are_marked_in_words() {
     fixture.greet(&borgo, fixture.now(), vec![source]).await;
     fixture.outcome(&borgo, 2, BundleOutcome::Refused { reason: "bad signature".into() }).await;
     let at = fixture.now();
-    let loss = Loss { count: 17, reason: LossReason::SpoolFull, first_at: at, last_at: at, gap: None };
+    let loss =
+        Loss { id: None, count: 17, reason: LossReason::SpoolFull, first_at: at, last_at: at, gap: None };
     fixture.store(&borgo, 4, vec![Record::Loss(loss)]).await;
     fixture.greet(&rocca, fixture.now().plus_seconds(-301), Vec::new()).await;
     let text = fixture.get(&browser, "/towns").await.text;
@@ -445,7 +446,14 @@ async fn a_gap_in_a_log_is_shown_with_its_place() {
     let at = fixture.now();
     let loss = |input: &str, from, to| {
         let gap = Some(LogGap { input: input.into(), generation: 1, from, to });
-        Record::Loss(Loss { count: 1, reason: LossReason::LogTruncated, first_at: at, last_at: at, gap })
+        Record::Loss(Loss {
+            id: None,
+            count: 1,
+            reason: LossReason::LogTruncated,
+            first_at: at,
+            last_at: at,
+            gap,
+        })
     };
     fixture.store(&borgo, 4, vec![loss("/var/log/auth.log", 1_234_567, Some(1_240_000))]).await;
     fixture.store(&borgo, 5, vec![loss("<script>/var/log/a", 7, None)]).await;

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_identities.sql"),
     include_str!("migrations/0006_rollout.sql"),
     include_str!("migrations/0007_unread_indexes.sql"),
+    include_str!("migrations/0008_losses_once.sql"),
     include_str!("migrations/0009_signers_and_courses.sql"),
 ];
 

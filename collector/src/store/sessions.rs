@@ -210,6 +210,7 @@ fn advance(transaction: &Transaction<'_>, spool: &Spool, stored: u64) -> Result<
     Ok(())
 }
 
+/// Stores a loss; one with an identity once.
 fn keep_loss(
     transaction: &Transaction<'_>,
     spool: &Spool,
@@ -227,8 +228,9 @@ fn keep_loss(
     let gap = loss.gap.as_ref();
     transaction
         .prepare_cached(
-            "INSERT INTO loss (agent, noticed_at, count, reason, first_at, last_at, input, from_byte, to_byte)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO loss (agent, noticed_at, count, reason, first_at, last_at, input, from_byte, to_byte, loss_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT (agent, loss_id) DO NOTHING",
         )?
         .execute(params![
             spool.agent.to_string(),
@@ -239,7 +241,8 @@ fn keep_loss(
             loss.last_at.as_micros(),
             gap.map(|gap| gap.input.as_str()),
             gap.map(|gap| to_stored(gap.from)),
-            gap.and_then(|gap| gap.to).map(to_stored)
+            gap.and_then(|gap| gap.to).map(to_stored),
+            loss.id.map(|id| id.to_string())
         ])?;
     Ok(())
 }

@@ -15,7 +15,14 @@ const EPOCH: Epoch = Epoch([5; 16]);
 
 fn record(number: u64) -> Record {
     let at = Timestamp::from_micros(0);
-    Record::Loss(Loss { count: number, reason: LossReason::Other, first_at: at, last_at: at, gap: None })
+    Record::Loss(Loss {
+        id: None,
+        count: number,
+        reason: LossReason::Other,
+        first_at: at,
+        last_at: at,
+        gap: None,
+    })
 }
 
 fn hello(oldest: u64) -> AgentHello {

@@ -146,7 +146,14 @@ impl Listener {
         let count = std::mem::take(&mut self.drops_unreported);
         let address = self.listen.address;
         warn!(%address, datagrams = count, "syslog was dropped; a larger syslog.udp_buffer_bytes, or TCP, helps");
-        Some(Loss { count, reason: LossReason::SyslogDropped, first_at, last_at: clock::now(), gap: None })
+        Some(Loss {
+            id: None,
+            count,
+            reason: LossReason::SyslogDropped,
+            first_at,
+            last_at: clock::now(),
+            gap: None,
+        })
     }
 }
 
