@@ -20,6 +20,7 @@ use crate::severity;
 use crate::sources::capture::{self, CaptureParts};
 use crate::sources::joining::{self, LogSink, TrackingStatus};
 use crate::sources::journal::{self, JournalParts};
+use crate::sources::kept::KeptHits;
 use crate::sources::syslog::{self, SyslogParts};
 use crate::sources::tail::{self, TailParts};
 use crate::sources::{self, Board, MatcherInForce};
@@ -76,7 +77,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     drop(parts);
     let lines = Lines { detector, matcher, hits: joining.logged, board: board.clone() };
-    lines.start(&config, spool.marks, &mut workers)?;
+    lines.start(&config, (spool.marks, joining.completed), &mut workers)?;
     workers.add_behind("joining", joining.stage);
     drop(spool.sink);
     let addresses = config.collector.addresses.unwrap_or_else(|| identity.enrolment.addresses.clone());
@@ -107,7 +108,12 @@ struct Lines {
 }
 
 impl Lines {
-    fn start(self, config: &Config, marks: Receiver<u64>, workers: &mut Workers) -> anyhow::Result<()> {
+    fn start(
+        self,
+        config: &Config,
+        (marks, completed): (Receiver<u64>, Receiver<(u64, KeptHits)>),
+        workers: &mut Workers,
+    ) -> anyhow::Result<()> {
         let Self { detector, matcher, hits, board } = self;
         if !config.syslog.listens.is_empty() {
             let parts = SyslogParts {
@@ -139,7 +145,8 @@ impl Lines {
             let logs = config.logs.clone();
             let marks = of_files;
             let state_folder = config.state_dir.join("state");
-            let parts = TailParts { config: logs, state_folder, detector, matcher, hits, marks, board };
+            let parts =
+                TailParts { config: logs, state_folder, detector, matcher, hits, marks, completed, board };
             let (stopper, stop) = sources::stop();
             workers.add("logs", stopper, tail::start(parts, stop)?);
         }

@@ -86,6 +86,7 @@ impl Gateway {
             matcher: Published::new(Matcher::build(Serial(1), indicators).unwrap()),
             hits: joining.logged,
             marks: spool.marks,
+            completed: joining.completed,
             board: board.clone(),
         };
         let (stopper, stop) = sources::stop();

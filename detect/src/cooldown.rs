@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::{FlowEnd, Hit, Note, Observable, Place, SeenIn, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
 use crate::detector::Report;
@@ -33,11 +34,22 @@ pub(crate) struct Key {
 /// When a cooldown closes, and which.
 type Due = (Timestamp, Arc<Key>);
 
+/// A hit whose cooldown is open, for a detector that goes on after this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenHit {
+    /// With its count so far.
+    pub hit: Hit,
+    /// It was joined with another source's hit: it only counts, and does not go out again.
+    #[serde(default)]
+    pub is_witness: bool,
+}
+
 struct Open {
     hit: Box<Hit>,
     closes_at: Timestamp,
     /// The hit changed since it was given out.
     changed: bool,
+    is_witness: bool,
 }
 
 /// The open cooldowns and the hits to give out.
@@ -51,6 +63,8 @@ pub(crate) struct Cooldowns {
     /// Bytes of the hits that are open or wait to be polled.
     bytes: usize,
     bytes_max: usize,
+    /// How often a hit was opened, counted or closed.
+    changes: u64,
 }
 
 impl Cooldowns {
@@ -63,6 +77,7 @@ impl Cooldowns {
             ready: VecDeque::new(),
             bytes: 0,
             bytes_max,
+            changes: 0,
         }
     }
 
@@ -77,6 +92,7 @@ impl Cooldowns {
         open.hit.count = open.hit.count.saturating_add(1);
         open.hit.last_at = open.hit.last_at.max(at);
         open.changed = true;
+        self.changes += 1;
         true
     }
 
@@ -123,7 +139,47 @@ impl Cooldowns {
         }
         let closes_at = hit.at.plus_seconds(self.seconds);
         self.order.push_back((closes_at, Arc::clone(&key)));
-        self.open.insert(key, Open { hit: Box::new(hit), closes_at, changed: false });
+        self.open.insert(key, Open { hit: Box::new(hit), closes_at, changed: false, is_witness: false });
+        self.changes += 1;
+    }
+
+    /// How often a hit was opened, counted or closed.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The hits of open cooldowns, the newest first, as many as there is room for.
+    pub fn open_hits(&self, hits_max: usize, bytes_max: usize) -> Vec<OpenHit> {
+        let mut bytes = 0;
+        let newest = self.order.iter().rev();
+        let open = newest.filter_map(|(closes_at, key)| {
+            let open = self.open.get(key).filter(|open| open.closes_at == *closes_at)?;
+            // Without a cooldown there is nothing to go on with.
+            (open.closes_at > open.hit.at).then_some(open)
+        });
+        let fitting = open.take(hits_max).take_while(|open| {
+            bytes += heap_bytes_of(&open.hit);
+            bytes <= bytes_max
+        });
+        fitting.map(|open| OpenHit { hit: (*open.hit).clone(), is_witness: open.is_witness }).collect()
+    }
+
+    /// Opens a cooldown that another detector had, where there is room. Its hit is not given out; its count is when it
+    /// closes, as it would have there.
+    pub fn reopen(&mut self, now: Timestamp, OpenHit { hit, is_witness }: OpenHit) {
+        let key = Key { indicator: hit.indicator.as_str().into(), host: hit.host, seen_in: hit.seen_in };
+        let bytes = bytes_of(&hit, &key);
+        let key = Arc::new(key);
+        let is_full = self.order.len() >= OPEN_MAX || self.bytes + bytes > self.bytes_max;
+        if is_full || self.open.contains_key(&key) {
+            return;
+        }
+        self.bytes += bytes;
+        // A clock that was put back must not keep it open for longer.
+        let closes_at = hit.at.min(now).plus_seconds(self.seconds);
+        self.order.push_back((closes_at, Arc::clone(&key)));
+        let changed = hit.count > 1;
+        self.open.insert(key, Open { hit: Box::new(hit), closes_at, changed, is_witness });
     }
 
     /// Closes what is due.
@@ -165,7 +221,8 @@ impl Cooldowns {
 
     fn close(&mut self, key: &Key) {
         let Some(open) = self.open.remove(key) else { return };
-        if self.report == Report::AtEnd || open.changed {
+        self.changes += 1;
+        if (self.report == Report::AtEnd || open.changed) && !open.is_witness {
             self.bytes = self.bytes.saturating_sub(bytes_of(&open.hit, key) - heap_bytes_of(&open.hit));
             self.ready.push_back(open.hit);
         } else {
@@ -208,3 +265,7 @@ fn text_bytes_of(observable: &Observable) -> usize {
         | Observable::Sha256(_) => 0,
     }
 }
+
+#[cfg(test)]
+#[path = "cooldown_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use protocol::{FlowEnd, Hit, SeenIn, Timestamp};
 
 use crate::connection::Connection;
-use crate::cooldown::Cooldowns;
+use crate::cooldown::{Cooldowns, OpenHit};
 use crate::counters::Counters;
 use crate::datagram::Datagrams;
 use crate::dns;
@@ -179,6 +179,22 @@ impl Detector {
     /// The next hit to hand on.
     pub fn poll_hit(&mut self) -> Option<Hit> {
         self.door.cooldowns.poll_hit()
+    }
+
+    /// The hits of open cooldowns, the newest first, as many as there is room for: what another detector needs to go on
+    /// after this one.
+    pub fn open_hits(&self, hits_max: usize, bytes_max: usize) -> Vec<OpenHit> {
+        self.door.cooldowns.open_hits(hits_max, bytes_max)
+    }
+
+    /// Changes with [`Detector::open_hits`].
+    pub fn cooldown_changes(&self) -> u64 {
+        self.door.cooldowns.changes()
+    }
+
+    /// Goes on with a cooldown of another detector of the same input, where there is room.
+    pub fn reopen(&mut self, now: Timestamp, open: OpenHit) {
+        self.door.cooldowns.reopen(now, open);
     }
 
     /// The next sighting, when it only observes.

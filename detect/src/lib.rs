@@ -48,6 +48,7 @@ mod ssh;
 mod stream;
 mod tls;
 
+pub use cooldown::OpenHit;
 pub use counters::Counters;
 pub use detector::{Detector, DetectorConfig, LINE_BYTES_MAX, Line, Report};
 pub use frame::Link;

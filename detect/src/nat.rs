@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::{Flow, Hit, HitId, Timestamp};
 
+use crate::cooldown::OpenHit;
 use crate::counters::Counters;
 use crate::detector::DetectorConfig;
 use crate::home::Home;
@@ -488,6 +489,11 @@ impl Joiner {
     }
 
     /// Gives a hit out, unless it is another witness of one that went before.
+    /// Adds to a hit of a log, whose cooldown is open, what other sources told of it.
+    pub fn complete(&self, open: &mut OpenHit) {
+        self.witnesses.complete(open);
+    }
+
     fn emit(&mut self, hit: Hit) {
         let (again, instead) = match self.witnesses.meet(self.now, hit) {
             Met::Alone(hit) => return self.ready.push_back(*hit),

@@ -8,6 +8,7 @@ use protocol::message::{Loss, LossReason, Record};
 use tracing::warn;
 
 use super::follow::{Follower, PathPosition, Turn};
+use super::kept::Kept;
 use super::line_reader::Block;
 use super::log_status::{LogStatus, name_of};
 use super::outbox::Outbox;
@@ -22,6 +23,8 @@ pub struct Followed {
     pub detector: Detector,
     /// What of its counts is told.
     pub told: Told,
+    /// Its open cooldowns, as far as they are saved.
+    pub kept: Kept,
     /// Where they are told.
     pub meter: Arc<Meter>,
     /// What status tells of it.

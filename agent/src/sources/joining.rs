@@ -3,7 +3,7 @@
 //! is kept of a flow that has no hit.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::conntrack::{Conntrack, Unavailable};
+use super::kept::KeptHits;
 use crate::clock;
 use crate::published::Published;
 use crate::spool::{HitSink, NotPut, SpoolStopped};
@@ -50,6 +51,8 @@ enum Input {
     Logged(Box<Record>),
     /// The log worker asks to be told when everything before this is safe.
     Mark(u64),
+    /// Cooldowns that are to be saved with a mark.
+    Open(u64, KeptHits),
 }
 
 /// Where capture workers put their hits.
@@ -118,6 +121,11 @@ impl LogSink {
         }
     }
 
+    /// Hands open cooldowns on, to come back complete before the mark does. Gives whether there was room for them.
+    pub fn complete(&self, mark: u64, open: KeptHits) -> bool {
+        self.to_joiner.try_send(Input::Open(mark, open)).is_ok()
+    }
+
     /// A hit of something that cannot wait, as a datagram: while there is no room it is dropped and counted.
     pub fn offer(&self, hit: Hit) {
         let at = hit.last_at;
@@ -138,6 +146,8 @@ pub struct Started {
     pub captured: JoinSink,
     /// For workers of logs.
     pub logged: LogSink,
+    /// Open cooldowns of logs with what other sources told of them, and the marks that they belong to.
+    pub completed: Receiver<(u64, KeptHits)>,
     /// Ends when every sink is gone, after it has handed on what it had.
     pub stage: Stage,
 }
@@ -153,10 +163,12 @@ pub fn start(
     tracking: Option<Published<TrackingStatus>>,
 ) -> std::io::Result<Started> {
     let (to_joiner, inputs) = sync_channel(HITS_QUEUED_MAX);
+    let (to_worker, completed) = channel();
     let (queued, alive) = (Arc::<AtomicUsize>::default(), Arc::new(()));
     let stage = Joining {
         joiner: Joiner::new(config, Patience::Live),
         inputs,
+        to_worker,
         queued: Arc::clone(&queued),
         alive: Arc::downgrade(&alive),
         given_up: false,
@@ -171,12 +183,13 @@ pub fn start(
     let captured =
         JoinSink { to_joiner: to_joiner.clone(), spool: spool.clone(), _alive: Arc::clone(&alive) };
     let logged = LogSink { to_joiner, spool, queued, _alive: alive };
-    Ok(Started { captured, logged, stage })
+    Ok(Started { captured, logged, completed, stage })
 }
 
 struct Joining {
     joiner: Joiner,
     inputs: Receiver<Input>,
+    to_worker: Sender<(u64, KeptHits)>,
     queued: Arc<AtomicUsize>,
     alive: Weak<()>,
     /// A record of a log could not be put any more: nothing of logs is, so that no mark says it was.
@@ -216,6 +229,12 @@ impl Joining {
             Input::Mark(mark) => {
                 // A spool that has stopped takes nothing more.
                 self.wait_for_room(|spool| spool.mark(mark).unwrap_or(true));
+            }
+            Input::Open(mark, mut open) => {
+                let hits = open.iter_mut().flat_map(|(_, open)| open);
+                hits.for_each(|open| self.joiner.complete(open));
+                // A worker that ends wants nothing more.
+                let _ = self.to_worker.send((mark, open));
             }
             Input::Logged(record) => {
                 self.queued.fetch_sub(1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use detect::Detector;
 use protocol::message::Record;
 
 use super::joining::LogSink;
+use super::kept::KeptHits;
 use crate::spool::{NotPut, SpoolStopped};
 
 /// As many as the spool's own queue holds.
@@ -69,6 +70,11 @@ impl Outbox {
             }
         }
         self.stopped.map_or(Ok(()), Err)
+    }
+
+    /// Hands open cooldowns on, to come back before the mark does; gives whether they were taken.
+    pub fn complete(&self, mark: u64, open: KeptHits) -> bool {
+        self.hits.complete(mark, open)
     }
 
     /// Asks to be told when everything put so far is safe; gives whether the question was taken.

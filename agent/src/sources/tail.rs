@@ -2,13 +2,12 @@
 //! when the hits of everything before it are safe on disk; while the spool is full, lines wait in their files.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use detect::{Detector, DetectorConfig, Matcher};
+use detect::{Detector, DetectorConfig, Matcher, OpenHit};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};
 
@@ -16,10 +15,12 @@ pub use super::follow::Beginning;
 use super::follow::{Follower, PathPosition};
 use super::followed::{Followed, hand_on, read, report, tell_waiting};
 use super::joining::LogSink;
+use super::kept::{Kept, KeptHits};
 use super::line_reader::{Block, FileId};
 use super::log_status::{LogStatus, name_of};
 use super::outbox::Outbox;
 use super::rotation::{expand, is_pattern, is_rotated};
+use super::saved::{Loaded, Saved, open_name, path_name, pattern_name};
 use super::watch::{Watch, Woken};
 use super::{Board, MatcherInForce, Meter, Stop, Told};
 use crate::clock;
@@ -63,6 +64,8 @@ pub struct TailParts {
     pub hits: LogSink,
     /// Marks whose hits are safe.
     pub marks: Receiver<u64>,
+    /// Open cooldowns that are to be saved with marks.
+    pub completed: Receiver<(u64, KeptHits)>,
     /// Where counts go.
     pub board: Board,
 }
@@ -86,7 +89,9 @@ pub fn start(parts: TailParts, stop: Stop) -> std::io::Result<Stage> {
         outbox,
         mark: 0,
         marked: VecDeque::new(),
+        completed: VecDeque::new(),
         unsaved: BTreeMap::new(),
+        unsaved_open: BTreeMap::new(),
         save_failed: false,
     };
     std::thread::Builder::new().name("logs".into()).spawn(move || worker.run())
@@ -116,14 +121,26 @@ struct Worker {
     outbox: Outbox,
     mark: u64,
     /// Positions that wait for their hits to be safe.
-    marked: VecDeque<(u64, Positions)>,
+    marked: VecDeque<(u64, Vec<Marked>)>,
+    /// Cooldowns that wait for the same.
+    completed: VecDeque<(u64, KeptHits)>,
     /// Safe positions that wait to be saved.
     unsaved: BTreeMap<Vec<u8>, PathPosition>,
+    /// Cooldowns to be saved with them.
+    unsaved_open: BTreeMap<Vec<u8>, Vec<OpenHit>>,
     save_failed: bool,
 }
 
 /// Positions by their names in the state.
 type Positions = Vec<(Vec<u8>, PathPosition)>;
+
+/// A position that was marked.
+struct Marked {
+    name: Vec<u8>,
+    position: PathPosition,
+    /// What was counted before it is in the cooldowns that are saved; otherwise the next one's will be.
+    is_whole: bool,
+}
 
 impl Worker {
     fn run(mut self) -> anyhow::Result<()> {
@@ -222,7 +239,7 @@ impl Worker {
                 self.follow_pattern(&path, state, beginning);
                 patterns.push((pattern_name(&path), true));
             } else {
-                self.follow(&path, state.load(&path_name(&path)), unknown, false);
+                self.follow(&path, Loaded::of(state, &path), unknown, false);
             }
         }
         // From now on these paths are known: a file that appears while the agent is down is read from its start.
@@ -252,9 +269,8 @@ impl Worker {
         let left = new.len().saturating_sub(room);
         let mut positions = Positions::new();
         for path in new.into_iter().take(room) {
-            let name = path_name(&path);
-            self.follow(&path, state.load(&name), beginning, true);
-            positions.extend(self.followed.last().map(|followed| (name, followed.safe.clone())));
+            self.follow(&path, Loaded::of(state, &path), beginning, true);
+            positions.extend(self.followed.last().map(|followed| (path_name(&path), followed.safe.clone())));
         }
         let trouble = match (left, paths.is_empty()) {
             (0, false) => String::new(),
@@ -284,15 +300,15 @@ impl Worker {
         id.is_some_and(|id| self.followed.iter().any(|followed| followed.follower.knows(&id)))
     }
 
-    fn follow(&mut self, path: &Path, saved: Option<PathPosition>, beginning: Beginning, of_pattern: bool) {
+    fn follow(&mut self, path: &Path, saved: Loaded, beginning: Beginning, of_pattern: bool) {
         if self.followed.iter().any(|followed| followed.follower.path() == path) {
             return;
         }
         let name = name_of(path);
         let meter = self.parts.board.add(&name, "log");
         let after = self.parts.config.partial_line;
-        let (follower, trouble) = match saved {
-            Some(saved) => (Follower::resume(path, saved, after), None),
+        let (follower, trouble) = match saved.position {
+            Some(position) => (Follower::resume(path, position, after), None),
             None => Follower::begin(path, beginning, after),
         };
         if let Some(error) = trouble {
@@ -301,12 +317,15 @@ impl Worker {
         info!(path = %name, "following");
         let log = LogStatus { name: name.clone(), ..LogStatus::default() };
         meter.set_log(log.clone());
-        let detector = Detector::new(&self.parts.detector, &name, self.matcher.clone());
+        let mut detector = Detector::new(&self.parts.detector, &name, self.matcher.clone());
+        let mut kept = Kept::default();
+        kept.give_back(&mut detector, saved.open);
         let marked = follower.position();
         self.followed.push(Followed {
             follower,
             detector,
             told: Told::default(),
+            kept,
             meter,
             log,
             name: path_name(path),
@@ -354,7 +373,10 @@ impl Worker {
                 break;
             }
         }
-        self.mark_positions(&looked)?;
+        if self.outbox.is_empty() {
+            let open = self.take_open(&looked, false);
+            self.mark_positions(&looked, open)?;
+        }
         Ok(more && self.outbox.is_empty())
     }
 
@@ -368,34 +390,51 @@ impl Worker {
         self.save(state)
     }
 
-    fn mark_positions(&mut self, looked: &[usize]) -> Result<(), SpoolStopped> {
-        if !self.outbox.is_empty() {
-            return Ok(());
+    /// The cooldowns of logs whose time it is, or of all: every hit of theirs was put.
+    fn take_open(&mut self, looked: &[usize], all: bool) -> KeptHits {
+        let logs = self.followed.len();
+        let mut taken = KeptHits::new();
+        for index in looked {
+            let Some(followed) = self.followed.get_mut(*index) else { continue };
+            if all || followed.kept.is_due(&followed.detector) {
+                let open = followed.kept.take(&followed.detector, logs);
+                taken.extend(open.map(|open| (followed.name.clone(), open)));
+            }
         }
+        taken
+    }
+
+    /// Asks to be told when everything that was put before these positions is safe.
+    fn mark_positions(&mut self, looked: &[usize], open: KeptHits) -> Result<(), SpoolStopped> {
         let mut positions = Vec::new();
         for index in looked {
             let Some(followed) = self.followed.get(*index) else { continue };
             let position = followed.follower.position();
-            if position != followed.marked {
-                positions.push((*index, position));
+            let is_taken = open.iter().any(|(name, _)| *name == followed.name);
+            if is_taken || position != followed.marked {
+                let is_whole = is_taken || followed.kept.is_whole(&followed.detector);
+                positions.push((*index, position, is_whole));
             }
         }
         if positions.is_empty() {
             return Ok(());
         }
-        if !self.outbox.mark(self.mark + 1)? {
+        if !self.outbox.complete(self.mark + 1, open) || !self.outbox.mark(self.mark + 1)? {
             // Asked again with the next look.
-            for (index, _) in positions {
-                self.followed.iter_mut().skip(index).take(1).for_each(|followed| followed.due = true);
+            for (index, ..) in positions {
+                let Some(followed) = self.followed.get_mut(index) else { continue };
+                followed.due = true;
+                followed.kept.take_back();
             }
             return Ok(());
         }
         self.mark += 1;
-        let mut named = Positions::new();
-        for (index, position) in positions {
+        let mut named = Vec::new();
+        for (index, position, is_whole) in positions {
             if let Some(followed) = self.followed.get_mut(index) {
                 followed.marked.clone_from(&position);
-                named.push((followed.name.clone(), position.with_forgotten(&followed.safe)));
+                let position = position.with_forgotten(&followed.safe);
+                named.push(Marked { name: followed.name.clone(), position, is_whole });
             }
         }
         self.marked.push_back((self.mark, named));
@@ -410,13 +449,19 @@ impl Worker {
 
     fn take_mark(&mut self, safe: u64) {
         while let Some((_, positions)) = self.marked.pop_front_if(|(mark, _)| *mark <= safe) {
-            for (name, position) in positions {
+            for Marked { name, position, is_whole } in positions {
                 let Some(followed) = self.followed.iter_mut().find(|followed| followed.name == name) else {
                     continue;
                 };
                 followed.safe = position.with_begun(&followed.safe);
-                self.unsaved.insert(name, followed.safe.clone());
+                if is_whole {
+                    self.unsaved.insert(name, followed.safe.clone());
+                }
             }
+        }
+        self.completed.extend(self.parts.completed.try_iter());
+        while let Some((_, open)) = self.completed.pop_front_if(|(mark, _)| *mark <= safe) {
+            self.unsaved_open.extend(open);
         }
     }
 
@@ -437,6 +482,7 @@ impl Worker {
             followed.detector.handle_timeout(now);
             hand_on(followed, &mut self.outbox);
             followed.watched = is_watched(&followed.follower, &mut self.watch);
+            followed.due |= followed.kept.is_due(&followed.detector);
             if !open {
                 tell_waiting(followed);
             }
@@ -460,6 +506,8 @@ impl Worker {
         }
         self.followed.retain(|followed| !gone.contains(&followed.name));
         self.unsaved.retain(|name, _| !gone.contains(name));
+        self.unsaved_open.retain(|name, _| !gone.contains(name));
+        gone.extend(gone.clone().iter().map(|name| open_name(name)));
         if let Err(error) = state.forget(&gone) {
             warn!("{error}; positions in log files that are gone are kept");
         }
@@ -470,11 +518,15 @@ impl Worker {
         if self.unsaved.is_empty() {
             return Ok(());
         }
-        let positions: Positions =
-            self.unsaved.iter().map(|(name, position)| (name.clone(), position.clone())).collect();
-        match state.save(&positions) {
+        let positions = self.unsaved.iter();
+        let positions = positions.map(|(name, position)| (name.clone(), Saved::Position(position.clone())));
+        let open = self.unsaved_open.iter();
+        let open = open.map(|(name, open)| (open_name(name), Saved::Open(open.clone())));
+        let saved: Vec<(Vec<u8>, Saved)> = positions.chain(open).collect();
+        match state.save(&saved) {
             Ok(()) => {
                 self.unsaved.clear();
+                self.unsaved_open.clear();
                 self.save_failed = false;
             }
             Err(error @ StateError::Damaged { .. }) => return Err(error),
@@ -491,6 +543,9 @@ impl Worker {
     /// The last hits of open cooldowns, and the positions before them.
     fn finish(&mut self) {
         let deadline = Instant::now() + STOP_SECONDS_MAX;
+        let all: Vec<usize> = (0..self.followed.len()).collect();
+        // The next start goes on with them, although their counts go out here.
+        let open = self.take_open(&all, true);
         for followed in &mut self.followed {
             followed.detector.finish(clock::now());
             hand_on(followed, &mut self.outbox);
@@ -508,8 +563,7 @@ impl Worker {
             }
             std::thread::sleep(LOOK_EVERY / 4);
         }
-        let all: Vec<usize> = (0..self.followed.len()).collect();
-        if self.mark_positions(&all).is_err() {
+        if self.mark_positions(&all, open).is_err() {
             return;
         }
         while !self.marked.is_empty() {
@@ -527,12 +581,4 @@ fn is_watched(follower: &Follower, watch: &mut Watch) -> bool {
         watched &= watch.add(folder);
     }
     watched
-}
-
-fn path_name(path: &Path) -> Vec<u8> {
-    [b"path ", path.as_os_str().as_bytes()].concat()
-}
-
-fn pattern_name(path: &Path) -> Vec<u8> {
-    [b"pattern ", path.as_os_str().as_bytes()].concat()
 }

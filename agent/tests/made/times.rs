@@ -5,5 +5,5 @@
 /// # Panics
 /// When there is something else.
 pub fn times(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }

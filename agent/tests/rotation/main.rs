@@ -72,6 +72,7 @@ impl Agent {
             matcher: Published::new(Matcher::build(Serial(1), [all]).unwrap()),
             hits: joining.logged,
             marks: spool.marks,
+            completed: joining.completed,
             board: board.clone(),
         };
         let (stopper, stop) = sources::stop();

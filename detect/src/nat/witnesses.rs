@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use protocol::{Flow, Hit, HitId, Place, Timestamp, Transport};
 
 use super::translation::same_ends;
+use crate::cooldown::OpenHit;
 
 /// A firewall writes its line when a connection begins or ends, each may be this far from what was captured.
 const APART_MICROS: i64 = 120_000_000;
@@ -110,6 +111,19 @@ impl Witnesses {
         hit.logged = hit.logged.or(known.hit.logged.take());
         known.hit = hit.clone();
         Met::Again(Box::new(hit))
+    }
+
+    /// What is known of a hit beyond what its detector does.
+    pub fn complete(&self, open: &mut OpenHit) {
+        let number = self.by_id.get(&open.hit.hit_id);
+        let Some(known) = number.and_then(|number| self.known.get(number)) else { return };
+        if known.ids.first() == Some(&open.hit.hit_id) {
+            open.hit.witnesses.clone_from(&known.hit.witnesses);
+            open.hit.nat = open.hit.nat.or(known.hit.nat);
+            open.hit.logged = open.hit.logged.take().or_else(|| known.hit.logged.clone());
+        } else {
+            open.is_witness = true;
+        }
     }
 
     fn join(&mut self, now: Timestamp, number: u64, other: Hit) -> Met {

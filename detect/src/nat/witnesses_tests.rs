@@ -3,6 +3,7 @@
 use protocol::hit::{Logged, Nat};
 use protocol::{Hit, HitId, NatEvidence, Place, SeenIn, Timestamp, Vantage};
 
+use crate::cooldown::OpenHit;
 use crate::detector::DetectorConfig;
 use crate::nat::tests::{at, flow, view};
 use crate::nat::{Joiner, Patience};
@@ -128,4 +129,26 @@ fn a_flood_of_hits_is_bounded_and_none_is_lost() {
         .map(|port| line(i64::from(port), "fw", &format!("tcp 10.0.0.5:{port} 203.0.113.9:443")))
         .collect();
     assert_eq!(joined(Patience::Live, hits).len(), 4999);
+}
+
+#[test]
+fn an_open_hit_is_completed_by_what_others_told_of_it() {
+    let open = |joiner: &Joiner, hit: &Hit| {
+        let mut open = OpenHit { hit: hit.clone(), is_witness: false };
+        joiner.complete(&mut open);
+        (open.hit.witnesses, open.is_witness)
+    };
+    let (captured, first, other) =
+        (view(0, "lan0", FLOW, None), line(SECOND, "fw", FLOW), line(0, "dns", ""));
+    let mut joiner = Joiner::new(&DetectorConfig::default(), Patience::Live);
+    joiner.handle_hit(captured.at, captured);
+    joiner.handle_timeout(at(10 * SECOND));
+    joiner.handle_hit(at(10 * SECOND), first.clone());
+    joiner.handle_hit(at(10 * SECOND), other.clone());
+    assert_eq!(open(&joiner, &first), (Vec::new(), true), "it is the captured hit's witness");
+    assert_eq!(open(&joiner, &other), (Vec::new(), false));
+    let mut joiner = Joiner::new(&DetectorConfig::default(), Patience::Live);
+    joiner.handle_hit(at(0), first.clone());
+    joiner.handle_hit(at(0), line(2 * SECOND, "proxy", FLOW));
+    assert_eq!(open(&joiner, &first), (vec!["proxy".to_owned()], false));
 }
