@@ -26,9 +26,8 @@ async fn the_times_of_the_last_bundles_are_told_in_rome_with_utc_beside() {
     }
     let text = fixture.get(&browser, "/towns").await.text;
     let table = text.split_once("Ultime raccolte su gw-999001").unwrap().1.split("</table>").next().unwrap();
-    let rows: Vec<&str> = table.split("<tr>").skip(2).collect();
-    let serials: Vec<String> =
-        (2..=6).rev().map(|serial| format!("class=\"number\">{serial}</th>")).collect();
+    let rows: Vec<&str> = table.split("<tr role=\"row\">").skip(2).collect();
+    let serials: Vec<String> = (2..=6).rev().map(|serial| format!("<strong>{serial}</strong>")).collect();
     assert_eq!(rows.len(), serials.len());
     assert!(rows.iter().zip(&serials).all(|(row, serial)| row.contains(serial)), "{table}");
     let [refused, applied, ..] = rows.as_slice() else { panic!("too few rows") };
