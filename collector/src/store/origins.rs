@@ -10,6 +10,8 @@ use crate::origins;
 
 /// What the hits of one transaction say about origins, written at its end: an attack brings many hits of few origins,
 /// and each is written once. In the order of the tables, so that neighbours share pages.
+///
+/// It borrows from the records that are committed together, and is limited as they are.
 #[derive(Debug, Default)]
 pub(crate) struct Tally<'a>(BTreeMap<Key<'a>, Seen<'a>>);
 
