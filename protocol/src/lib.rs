@@ -19,6 +19,7 @@ pub mod repository;
 pub mod session;
 pub mod sighting;
 pub mod suffix;
+mod tagged;
 pub mod text;
 pub mod time;
 pub mod url;

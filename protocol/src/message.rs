@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 
 /// One sequenced record of the agent's spool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "record", rename_all = "snake_case")]
+#[serde(remote = "Self", tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// A hit.
     Hit(Box<Hit>),
@@ -125,7 +125,7 @@ pub enum BundleOutcome {
 
 /// From agent to collector on the session's stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(remote = "Self", tag = "type", rename_all = "snake_case")]
 pub enum AgentMessage {
     /// The first message of a connection.
     Hello {
@@ -428,6 +428,73 @@ mod tests {
         let AgentMessage::Batch { first: 3, records } = received(&batch) else { panic!("not a batch") };
         assert!(matches!(&records[0], Record::Loss(Loss { reason: LossReason::Other, count: 2, .. })));
         assert_eq!(records[1], Record::Unknown);
+    }
+
+    /// The same map from its last name to its first, wherever it stands.
+    fn turned(value: ciborium::Value) -> ciborium::Value {
+        use ciborium::Value::{Array, Map};
+        match value {
+            Map(entries) => {
+                Map(entries.into_iter().rev().map(|(name, value)| (name, turned(value))).collect())
+            }
+            Array(values) => Array(values.into_iter().map(turned).collect()),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn a_batch_is_read_alike_whether_its_tags_come_first_or_last() {
+        let hit = serde_json::json!({
+            "hit_id": "07".repeat(16), "at": "2026-11-22T10:00:00Z", "last_at": "2026-11-22T10:00:09Z",
+            "input": "lan0", "kind": "domain", "value": "evil.example", "seen_in": "dns.query",
+            "flow": {"proto": "udp", "src": "192.0.2.10", "src_port": 5, "dst": "198.51.100.53", "dst_port": 53},
+            "indicator": "i", "also": ["j"], "direction": "outbound", "host": "192.0.2.10", "count": 3, "bundle": 7,
+            "evidence": "é".repeat(500), "notes": ["origin_masked"], "named_origins": ["2001:db8::9"],
+        });
+        let mut line = hit.clone();
+        let fields = line.as_object_mut().unwrap();
+        fields.remove("flow");
+        fields.extend([("line".to_owned(), 3.into()), ("offset".to_owned(), 77.into())]);
+        let [hit, line] = [hit, line].map(|it| Record::Hit(Box::new(serde_json::from_value(it).unwrap())));
+        let loss = Loss {
+            id: None,
+            count: 2,
+            reason: LossReason::SpoolFull,
+            first_at: at(1),
+            last_at: at(2),
+            gap: None,
+        };
+        let records = vec![hit, line, Record::Loss(loss), Record::Unknown];
+        let batch = AgentMessage::Batch { first: 9, records };
+        let frame = encode(&batch).unwrap();
+        let lying: ciborium::Value = decode(&frame[LENGTH_BYTES..]).unwrap();
+        assert_eq!(lying.as_map().unwrap()[0].0.as_text(), Some("type"), "the tag comes first");
+        assert_eq!(decode::<AgentMessage>(&frame[LENGTH_BYTES..]).unwrap(), batch);
+        let frame = encode(&turned(lying)).unwrap();
+        assert_eq!(decode::<AgentMessage>(&frame[LENGTH_BYTES..]).unwrap(), batch);
+    }
+
+    #[test]
+    fn half_a_batch_is_none() {
+        for half in [
+            serde_json::json!({"type": "batch", "first": 3}),
+            serde_json::json!({"type": "batch", "records": []}),
+            serde_json::json!({"type": "batch", "first": "three", "records": []}),
+            serde_json::json!({"type": "batch", "first": 3, "records": [{"record": "hit", "count": 1}]}),
+        ] {
+            let whole = encode(&half).unwrap();
+            assert!(decode::<AgentMessage>(&whole[LENGTH_BYTES..]).is_err(), "{half}");
+            let ciborium::Value::Map(mut entries) = ciborium::Value::serialized(&half).unwrap() else {
+                panic!("no map")
+            };
+            entries.rotate_right(1);
+            let tag_first = encode(&ciborium::Value::Map(entries)).unwrap();
+            assert!(decode::<AgentMessage>(&tag_first[LENGTH_BYTES..]).is_err(), "{half}");
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::default().plus_seconds(seconds)
     }
 
     #[test]
