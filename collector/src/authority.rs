@@ -5,7 +5,6 @@
 //! let sensors in, not make them believe a bundle.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use protocol::{COLLECTOR_SERVER_NAME, Identity, Timestamp};
 use rcgen::{
@@ -250,10 +249,7 @@ fn named(common_name: &str) -> DistinguishedName {
 
 fn valid(params: &mut CertificateParams, now: Timestamp, days: i64) -> Timestamp {
     let not_after = now.plus_seconds(days * DAY_SECONDS);
-    let at = |time: Timestamp| {
-        date_time_ymd(1970, 1, 1)
-            + Duration::from_secs(u64::try_from(time.as_micros() / 1_000_000).unwrap_or(0))
-    };
+    let at = |time: Timestamp| date_time_ymd(1970, 1, 1) + time.since_epoch();
     params.not_before = at(now.plus_seconds(-BACKDATED_SECONDS));
     params.not_after = at(not_after);
     not_after

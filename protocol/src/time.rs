@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::text::text_form;
 
@@ -27,6 +28,11 @@ impl Timestamp {
     /// Microseconds since the Unix epoch.
     pub fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// Since the Unix epoch in whole seconds, as certificates have it; nothing for times before it.
+    pub fn since_epoch(self) -> Duration {
+        Duration::from_secs(u64::try_from(self.0 / 1_000_000).unwrap_or(0))
     }
 
     /// This time moved by some microseconds, clamped to the years 1 to 9999.
@@ -87,6 +93,16 @@ mod tests {
     #[test]
     fn a_time_without_zone_is_refused() {
         assert_eq!("2026-11-22T10:00:00".parse::<Timestamp>(), Err(NotATime));
+    }
+
+    #[test]
+    fn certificates_have_whole_seconds_since_the_epoch() {
+        let check = |micros, seconds| {
+            assert_eq!(Timestamp::from_micros(micros).since_epoch(), Duration::from_secs(seconds));
+        };
+        check(1_999_999, 1);
+        check(0, 0);
+        check(-1_999_999, 0);
     }
 
     #[test]

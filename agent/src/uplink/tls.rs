@@ -84,8 +84,7 @@ pub fn check_issued(
         .build()
         .map_err(|error| unfit(&error))?;
     let (leaf, issuers) = chain.split_first().ok_or_else(|| unfit(&"no certificate"))?;
-    let seconds = u64::try_from(now.as_micros() / 1_000_000).unwrap_or(0);
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let now = UnixTime::since_unix_epoch(now.since_epoch());
     verifier.verify_client_cert(leaf, issuers, now).map_err(|error| unfit(&error))?;
     Ok(())
 }

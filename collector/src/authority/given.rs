@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::{COLLECTOR_SERVER_NAME, Timestamp};
 use rcgen::{
@@ -167,8 +166,7 @@ fn try_out(
     now: Timestamp,
 ) -> Result<(), UnfitAuthority> {
     let unfit = |error: &dyn std::fmt::Display| UnfitAuthority::NotBelieved(error.to_string());
-    let seconds = u64::try_from(now.as_micros() / 1_000_000).unwrap_or(0);
-    let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let at = UnixTime::since_unix_epoch(now.since_epoch());
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| unfit(&error))?;
     let signed = |usage: ExtendedKeyUsagePurpose| {
         let mut params = CertificateParams::new(vec![COLLECTOR_SERVER_NAME.to_owned()])?;

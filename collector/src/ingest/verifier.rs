@@ -2,7 +2,6 @@
 //! certificate is and whether it was taken back is asked afterwards; here it is dated, signed and short enough.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -38,8 +37,7 @@ impl PeerVerifier {
     /// A certificate of ours that ended: its sensor was off for too long. A forged one is not worth a name.
     fn say_expired(&self, end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) {
         let Some(peer) = peer_in(end_entity) else { return };
-        let last_second = u64::try_from(peer.not_after.as_micros() / 1_000_000).unwrap_or(0);
-        let then = UnixTime::since_unix_epoch(Duration::from_secs(last_second));
+        let then = UnixTime::since_unix_epoch(peer.not_after.since_epoch());
         if self.webpki.verify_client_cert(end_entity, intermediates, then).is_ok() {
             let why = format!(
                 "its certificate ended at {}: give it a new code (vedetta-collector invite --replaces SENSOR for a \
