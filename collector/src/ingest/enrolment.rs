@@ -16,10 +16,9 @@ use super::door::{Served, source_of};
 use super::frames;
 use super::refusal::Refusal;
 use super::shared::Shared;
-use crate::authority::{AuthorityError, Request};
+use crate::authority::Request;
 use crate::bundles::root::CoscRoot;
 use crate::clip::clip;
-use crate::clock;
 use crate::store::StoreError;
 use crate::store::sensors::{self, Applicant, Enrolled};
 
@@ -106,12 +105,8 @@ async fn decide(
         host_name: clip(&request.host_name, HOST_NAME_BYTES_MAX),
         version: clip(&request.version, VERSION_BYTES_MAX),
     };
-    let signer = Arc::clone(shared);
-    let issue = move |identity: &protocol::Identity| {
-        let issued = signer.parts.authority.issue(&key, identity, clock::now());
-        issued.map_err(|error: AuthorityError| StoreError::Unreadable(error.to_string()))
-    };
-    match sensors::enrol(&shared.parts.store, applicant, AgentId(rand::random()), issue).await? {
+    match sensors::enrol(&shared.parts.store, applicant, AgentId(rand::random()), shared.issuing(key)).await?
+    {
         Ok(enrolled) => Ok(welcome(shared, enrolled, &root)),
         Err(reason) => {
             if let Ok(mut codes) = shared.wrong_codes.lock() {

@@ -25,9 +25,9 @@ use crate::authority::Request;
 use crate::clip::clip;
 use crate::clock;
 use crate::store::records::Clipped;
+use crate::store::sensors;
 use crate::store::sessions::{Greeting, Health, Spool};
 use crate::store::twins::Sign;
-use crate::store::{StoreError, sensors};
 
 /// Bytes read from the stream at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -276,11 +276,7 @@ impl Session<'_> {
     async fn renew(&self, request_pem: &str) -> Result<String, String> {
         let sensor = self.sensor;
         let key = Request::parse_pem(request_pem).map_err(|error| error.to_string())?;
-        let signer = Arc::clone(&self.shared.parts.authority);
-        let issue = move |identity: &Identity| {
-            let issued = signer.issue(&key, identity, clock::now());
-            issued.map_err(|error| StoreError::Unreadable(error.to_string()))
-        };
+        let issue = self.shared.issuing(key);
         let identity = Identity::Agent { comune: sensor.comune.clone(), agent: sensor.agent };
         match sensors::renew(&self.shared.parts.store, sensor.certificate.clone(), identity, issue).await {
             Ok(Ok(issued)) => {

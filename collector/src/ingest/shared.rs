@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use protocol::Identity;
 use protocol::message::PushReply;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
@@ -15,13 +16,13 @@ use super::refusal::{Refusal, RefusalLog};
 use super::seats::Seats;
 use super::twins::Twins;
 use super::writer::Work;
-use crate::authority::Authority;
+use crate::authority::{Authority, Issued, Request};
 use crate::bundles::offered;
 use crate::bundles::online::OnlineKey;
 use crate::bundles::rollout::Offered;
 use crate::clock;
 use crate::folders::StateFolder;
-use crate::store::{Store, bundles};
+use crate::store::{Store, StoreError, bundles};
 
 /// Outcomes that a following desk may be behind.
 const OUTCOMES_QUEUED_MAX: usize = 1024;
@@ -82,6 +83,15 @@ impl Shared {
     pub fn repository_for(&self, comune: &str) -> PathBuf {
         let state = &self.parts.state;
         if self.offered.borrow().is_first(comune) { state.canary() } else { state.repository() }
+    }
+
+    /// Signs a certificate for this key, inside a transaction of the store.
+    pub fn issuing(&self, key: Request) -> impl FnOnce(&Identity) -> Result<Issued, StoreError> + use<> {
+        let authority = Arc::clone(&self.parts.authority);
+        move |identity| {
+            let issued = authority.issue(&key, identity, clock::now());
+            issued.map_err(|error| StoreError::Unreadable(error.to_string()))
+        }
     }
 
     /// Returns when the collector stops, or this certificate is taken back or over, with the word for the peer.
