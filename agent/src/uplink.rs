@@ -1,7 +1,6 @@
 //! The way to the collector: a thread with a runtime of its own that keeps one connection, over QUIC with
 //! mutual TLS, and comes back when it breaks. Nothing leaves the spool before the collector committed it.
 
-mod backoff;
 pub mod certificate;
 mod delivery;
 mod dial;
@@ -16,11 +15,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::Timestamp;
+use protocol::backoff::{Backoff, Parting};
 use quinn::ClientConfig;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
-use self::backoff::Backoff;
 use self::delivery::Ended;
 use self::renewal::Renewal;
 use self::trouble::Trouble;
@@ -32,8 +31,6 @@ use crate::sources::Board;
 use crate::spool::SpoolControl;
 use crate::stages::Stage;
 
-/// The longest wait that a collector may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// How long a socket may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -138,7 +135,10 @@ impl Uplink {
                         None => return,
                     }
                 }
-                Err(trouble) => self.handle_trouble(&trouble),
+                Err(trouble) => {
+                    self.tell_of(&trouble);
+                    self.wait_after(Parting::Broken)
+                }
             };
             debug!(?wait, "waiting before the next connection");
             tokio::select! {
@@ -169,28 +169,30 @@ impl Uplink {
             }
             Ended::RetryAfter(wait, reason) => {
                 self.tell(&format!("the collector asks to wait {} s: {reason}", wait.as_secs()), false);
-                let wait = Backoff::wait_as_asked(wait.min(RETRY_AFTER_MAX), rand::random());
-                Some(wait.max(self.backoff.next_wait(rand::random())))
+                Some(self.wait_after(Parting::Asked(wait)))
             }
             Ended::Stalled => {
                 self.tell("the collector acknowledges nothing; connecting again", false);
-                Some(self.backoff.next_wait(rand::random()))
+                Some(self.wait_after(Parting::Broken))
             }
             Ended::Protocol(reason) => {
                 self.tell(&format!("the collector broke the protocol: {reason}; connecting again"), false);
-                Some(self.backoff.next_wait(rand::random()))
+                Some(self.wait_after(Parting::Broken))
             }
             Ended::Trouble(trouble) => {
-                let wait = self.handle_trouble(&trouble);
+                self.tell_of(&trouble);
                 let sent_away = lasted > Duration::ZERO && trouble.is_going_away();
-                Some(if sent_away { wait.max(Backoff::wait_for_return(rand::random())) } else { wait })
+                Some(self.wait_after(if sent_away { Parting::GoingAway } else { Parting::Broken }))
             }
         }
     }
 
-    fn handle_trouble(&mut self, trouble: &Trouble) -> Duration {
+    fn wait_after(&mut self, parting: Parting) -> Duration {
+        self.backoff.wait_after(parting, rand::random())
+    }
+
+    fn tell_of(&mut self, trouble: &Trouble) {
         self.tell(&trouble.to_string(), trouble.is_udp_blocked());
-        self.backoff.next_wait(rand::random())
     }
 
     /// A trouble is logged once until it changes; `status` always shows it.

@@ -2,6 +2,7 @@
 //! messages and both ends of the session. No clock, no files, no sockets: time and bytes are arguments.
 
 pub mod absurd;
+pub mod backoff;
 pub mod bundle;
 pub mod defang;
 pub mod delta;
