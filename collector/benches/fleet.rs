@@ -17,11 +17,9 @@ mod sensor;
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
-use process::Collector;
-use protocol::enrolment::{EnrolReply, EnrolRequest};
-use protocol::identity::Epoch;
-use protocol::{ALPN_ENROL, ALPN_SESSION};
-use sensor::{Credentials, Live, Sensor, connect_from, new_request, read, write};
+use process::{Collector, count};
+use protocol::ALPN_SESSION;
+use sensor::{Live, Sensor, connect_from};
 
 /// Bytes that an idle sensor may cost the collector.
 const LIMIT: u64 = 60 << 10;
@@ -31,26 +29,6 @@ const TOGETHER: usize = 32;
 /// Each sensor comes from an address of its own, as towns do: the door counts by address.
 fn address(number: usize) -> String {
     format!("127.1.{}.{}:0", number / 250, number % 250 + 1)
-}
-
-async fn enrol(collector: &Collector, number: usize) -> Sensor {
-    let code = collector.invite("Borgo Chiaro");
-    let (key, request_pem) = new_request();
-    let connection = connect_from(&address(number), collector, ALPN_ENROL, None).await.unwrap();
-    let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    let (host_name, version) = ("gateway.example".to_owned(), "0.1.0".to_owned());
-    write(&mut send, &EnrolRequest { secret: code.secret, request_pem, host_name, version }).await;
-    let EnrolReply::Enrolled { agent, chain_pem, .. } = read(&mut recv).await else { panic!("not enrolled") };
-    Sensor {
-        credentials: Credentials { chain_pem, key_pem: key.serialize_pem() },
-        agent: agent.to_string(),
-        epoch: Epoch(agent.0),
-        spool: Vec::new(),
-        acknowledged: 0,
-        bundles_seen: Vec::new(),
-        retry_after: None,
-        renewal: None,
-    }
 }
 
 async fn join(collector: &Collector, number: usize, mut sensor: Sensor) -> (Sensor, Live) {
@@ -70,11 +48,11 @@ fn resident(collector: &Collector) -> u64 {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let number = std::env::var("VEDETTA_FLEET").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let number = usize::try_from(count("VEDETTA_FLEET", 2_000)).unwrap();
     let collector = Collector::start().await;
     let mut sensors = Vec::new();
     for index in 0..number {
-        sensors.push(enrol(&collector, index).await);
+        sensors.push(Sensor::enrol_from(&address(index), &collector, "Borgo Chiaro").await);
         if index % 200 == 199 {
             eprintln!("{} of {number} sensors are enrolled", index + 1);
         }

@@ -19,7 +19,7 @@ mod sensor;
 
 use std::time::Instant;
 
-use process::Collector;
+use process::{Collector, count};
 use protocol::frame::encode;
 use protocol::message::{AgentMessage, CollectorMessage, Record};
 use protocol::{ALPN_SESSION, Serial};
@@ -29,10 +29,6 @@ use sensor::{Sensor, connect, hit_with, now, read, write};
 const LIMIT: f64 = 20_000.0;
 /// Records that the agent sends in one batch.
 const BATCH_RECORDS: usize = 500;
-
-fn count(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// A hit as an attack on many towns brings them: many sources, some indicators, some hosts.
 fn numbered(id: u64) -> Record {

@@ -11,12 +11,12 @@ use rustls::client::{
     Tls13ClientSessionValue,
 };
 use rustls::quic::{ClientConnection, Keys, Version};
-use rustls::{NamedGroup, RootCertStore, Side};
+use rustls::{NamedGroup, Side};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::process::{Collector, DEADLINE};
-use crate::sensor::{Credentials, authority};
+use crate::sensor::{Credentials, authority, client_tls};
 
 /// Keeps tickets and counts them.
 #[derive(Debug)]
@@ -63,22 +63,7 @@ fn tls(
     credentials: Option<&Credentials>,
     tickets: &Arc<Tickets>,
 ) -> rustls::ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority(collector)).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots);
-    let mut tls = match credentials {
-        None => tls.with_no_client_auth(),
-        Some(credentials) => {
-            let chain = CertificateDer::pem_slice_iter(credentials.chain_pem.as_bytes());
-            let key = PrivateKeyDer::from_pem_slice(credentials.key_pem.as_bytes()).unwrap();
-            tls.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
-        }
-    };
-    tls.alpn_protocols = vec![ALPN_SESSION.to_vec()];
+    let mut tls = client_tls(authority(collector), ALPN_SESSION, credentials);
     tls.resumption = Resumption::store(Arc::clone(tickets) as Arc<dyn ClientSessionStore>);
     tls.enable_early_data = true;
     tls

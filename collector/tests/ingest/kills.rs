@@ -6,15 +6,11 @@ use std::time::Duration;
 
 use protocol::Hit;
 
-use crate::process::Collector;
+use crate::process::{Collector, count};
 use crate::sensor::{Sensor, hit_with};
 
 /// Hits found in each life of the collector; a batch holds 500.
 const HITS_EACH: u64 = 520;
-
-fn kills() -> u64 {
-    std::env::var("VEDETTA_COLLECTOR_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
-}
 
 /// A hit whose every field that a test can tell apart depends on its number.
 fn numbered(number: u64) -> Hit {
@@ -27,7 +23,7 @@ async fn kills_between_commit_and_acknowledgement_lose_nothing_and_double_nothin
     let mut collector = Collector::start().await;
     let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
     let mut sent = 0;
-    for kill in 0..kills() {
+    for kill in 0..count("VEDETTA_COLLECTOR_KILLS", 100) {
         (sent..sent + HITS_EACH).for_each(|number| sensor.find(numbered(number)));
         sent += HITS_EACH;
         let mut live = sensor.connect(&collector).await;

@@ -23,6 +23,11 @@ pub fn istat(comune: &str) -> &'static str {
     }
 }
 
+/// A count that the environment may raise.
+pub fn count(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 /// Nothing here takes longer on a machine that works.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 

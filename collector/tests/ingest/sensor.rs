@@ -20,6 +20,9 @@ use serde::de::DeserializeOwned;
 
 use crate::process::{Collector, DEADLINE};
 
+/// Where a client is that says nothing else.
+const HERE: &str = "127.0.0.1:0";
+
 /// A certificate with its key, and the authority that its holder trusts.
 #[derive(Clone)]
 pub struct Credentials {
@@ -31,24 +34,14 @@ pub fn authority(collector: &Collector) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(collector.state("authority/ca.pem")).unwrap()
 }
 
-/// Opens a connection as whoever holds the credentials.
-pub async fn connect(
-    collector: &Collector,
+/// TLS of a client that believes this authority and shows what it has.
+pub fn client_tls(
+    authority: CertificateDer<'static>,
     alpn: &[u8],
     credentials: Option<&Credentials>,
-) -> Result<Connection, ConnectionError> {
-    connect_from("127.0.0.1:0", collector, alpn, credentials).await
-}
-
-/// The same from another address of this machine.
-pub async fn connect_from(
-    local: &str,
-    collector: &Collector,
-    alpn: &[u8],
-    credentials: Option<&Credentials>,
-) -> Result<Connection, ConnectionError> {
+) -> rustls::ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(authority(collector)).unwrap();
+    roots.add(authority).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -63,6 +56,26 @@ pub async fn connect_from(
         }
     };
     tls.alpn_protocols = vec![alpn.to_vec()];
+    tls
+}
+
+/// Opens a connection as whoever holds the credentials.
+pub async fn connect(
+    collector: &Collector,
+    alpn: &[u8],
+    credentials: Option<&Credentials>,
+) -> Result<Connection, ConnectionError> {
+    connect_from(HERE, collector, alpn, credentials).await
+}
+
+/// The same from another address of this machine.
+pub async fn connect_from(
+    local: &str,
+    collector: &Collector,
+    alpn: &[u8],
+    credentials: Option<&Credentials>,
+) -> Result<Connection, ConnectionError> {
+    let tls = client_tls(authority(collector), alpn, credentials);
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let endpoint = Endpoint::client(local.parse().unwrap()).unwrap();
     endpoint.connect_with(config, collector.ingest, COLLECTOR_SERVER_NAME).unwrap().await
@@ -92,7 +105,16 @@ pub fn new_request() -> (KeyPair, String) {
 
 /// Sends a code with a request.
 pub async fn ask_to_enrol(collector: &Collector, code: &EnrolmentCode, request_pem: &str) -> EnrolReply {
-    let connection = connect(collector, ALPN_ENROL, None).await.unwrap();
+    ask_to_enrol_from(HERE, collector, code, request_pem).await
+}
+
+async fn ask_to_enrol_from(
+    local: &str,
+    collector: &Collector,
+    code: &EnrolmentCode,
+    request_pem: &str,
+) -> EnrolReply {
+    let connection = connect_from(local, collector, ALPN_ENROL, None).await.unwrap();
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     let request = EnrolRequest {
         secret: code.secret,
@@ -134,12 +156,15 @@ pub struct Sensor {
 impl Sensor {
     /// Enrols with a fresh code.
     pub async fn enrol(collector: &Collector, comune: &str) -> Self {
+        Self::enrol_from(HERE, collector, comune).await
+    }
+
+    /// The same from another address of this machine.
+    pub async fn enrol_from(local: &str, collector: &Collector, comune: &str) -> Self {
         let code = collector.invite(comune);
         let (key, request) = new_request();
-        let EnrolReply::Enrolled { agent, chain_pem, .. } = ask_to_enrol(collector, &code, &request).await
-        else {
-            panic!("not enrolled")
-        };
+        let reply = ask_to_enrol_from(local, collector, &code, &request).await;
+        let EnrolReply::Enrolled { agent, chain_pem, .. } = reply else { panic!("not enrolled") };
         Self {
             credentials: Credentials { chain_pem, key_pem: key.serialize_pem() },
             agent: agent.to_string(),
