@@ -9,9 +9,10 @@ use protocol::{ALPN_ENROL, ALPN_PUSH, ALPN_SESSION, Identity};
 use quinn::{Connection, Endpoint, Incoming};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
+use super::intake::{Admission, Intake};
 use super::peer::{Peer, peer_of, protocol_of};
-use super::rates::Rate;
 use super::refusal::Refusal;
 use super::session::SensorPeer;
 use super::shared::Shared;
@@ -26,12 +27,6 @@ const STRANGERS_MAX: usize = 512;
 const STRANGERS_PER_ADDRESS_MAX: usize = 32;
 /// From so many on, a stranger first has to prove that its address is its own (Retry, RFC 9000 §8.1.2).
 const STRANGERS_UNVALIDATED_MAX: usize = 64;
-/// Handshakes of one address: so many at once, then one each time. Addresses that are not proven to be the sender's
-/// cannot use up what the proven ones have: beyond their few they have to prove it.
-const UNPROVEN_BURST: u32 = 16;
-const UNPROVEN_EVERY: Duration = Duration::from_secs(1);
-const PROVEN_BURST: u32 = 64;
-const PROVEN_EVERY: Duration = Duration::from_millis(250);
 /// A handshake takes a few round trips.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections get so long to hear that the collector stops.
@@ -43,18 +38,20 @@ pub(super) async fn serve(endpoint: Endpoint, shared: Arc<Shared>) {
     let mut door = Door {
         strangers: HashMap::new(),
         strangers_sum: 0,
-        unproven: Rate::new(UNPROVEN_BURST, UNPROVEN_EVERY),
-        proven: Rate::new(PROVEN_BURST, PROVEN_EVERY),
+        intake: Intake::new(Instant::now()),
         open: JoinSet::new(),
         known,
     };
     let mut stopping = shared.stopping.clone();
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             incoming = endpoint.accept() => match incoming {
                 Some(incoming) => door.take_in(incoming, &shared),
                 None => break,
             },
+            _ = seconds.tick() => door.intake.tell(Instant::now()),
             Some(source) = becoming_known.recv() => door.forget_stranger(source),
             Some(_) = door.open.join_next(), if !door.open.is_empty() => {}
             _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -72,8 +69,7 @@ pub(super) async fn serve(endpoint: Endpoint, shared: Arc<Shared>) {
 struct Door {
     strangers: HashMap<IpAddr, usize>,
     strangers_sum: usize,
-    unproven: Rate<IpAddr>,
-    proven: Rate<IpAddr>,
+    intake: Intake,
     open: JoinSet<()>,
     known: mpsc::UnboundedSender<IpAddr>,
 }
@@ -103,22 +99,35 @@ impl Door {
             incoming.refuse();
             return;
         }
-        let now = Instant::now();
-        if !incoming.remote_address_validated() && incoming.may_retry() {
-            if self.strangers_sum >= STRANGERS_UNVALIDATED_MAX || !self.unproven.take(source, now) {
+        match self.admit(&incoming, source) {
+            Admission::Begins => {}
+            Admission::Proves => {
                 // It comes back with a token, or not at all.
                 let _sent = incoming.retry();
                 return;
             }
-        } else if !self.proven.take(source, now) {
-            shared.parts.refusals.say(address, "stranger", "too many handshakes in a short time");
-            incoming.refuse();
-            return;
+            Admission::TooOften => {
+                shared.parts.refusals.say(address, "stranger", "too many handshakes in a short time");
+                return incoming.refuse();
+            }
+            // Told by the second.
+            Admission::TooMany => return incoming.refuse(),
         }
         self.strangers_sum += 1;
         *self.strangers.entry(source).or_default() += 1;
         let stranger = Stranger { source, known: self.known.clone() };
         self.open.spawn(serve_one(incoming, Arc::clone(shared), stranger));
+    }
+
+    fn admit(&mut self, incoming: &Incoming, source: IpAddr) -> Admission {
+        let now = Instant::now();
+        if incoming.remote_address_validated() || !incoming.may_retry() {
+            return self.intake.admit(source, now);
+        }
+        if self.strangers_sum >= STRANGERS_UNVALIDATED_MAX {
+            return Admission::Proves;
+        }
+        self.intake.admit_unproven(source, now)
     }
 
     fn forget_stranger(&mut self, source: IpAddr) {
@@ -218,6 +227,7 @@ async fn serve_desk(connection: &Connection, shared: &Arc<Shared>, stranger: Str
     let served = tokio::select! {
         biased;
         unwelcome = shared.until_unwelcome(&peer) => Err(unwelcome),
+        () = shared.until_stopping() => Err(Refusal::GoingAway),
         ended = push::serve(connection, shared, &who) => ended,
     };
     served.map_err(|refusal| (who, refusal))

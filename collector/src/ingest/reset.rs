@@ -1,5 +1,6 @@
 //! Stateless resets (RFC 9000 §10.3) that outlive the process: a sensor learns at its next packet that the
-//! collector was restarted, and does not wait a minute for answers that never come.
+//! collector was restarted, and does not wait a minute for answers that never come. So many sensors hear of it in a second
+//! as may come back in one; the others hear of it with a later packet.
 
 use std::fs;
 use std::io;
@@ -10,18 +11,17 @@ use aws_lc_rs::hmac;
 use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
 
 use super::IngestError;
+use super::returning::STEADY_EVERY;
 use crate::folders::{StateFolder, write_private_file};
 
 const KEY_BYTES: usize = 32;
-/// Two hundred sensors in a second hear of a restart; the others with a later packet.
-const RESET_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The endpoint's configuration, with the key that an earlier process may have used.
 pub(super) fn endpoint_config(state: &StateFolder) -> Result<EndpointConfig, IngestError> {
     let path = state.reset_key();
     let key = kept_key(state).map_err(|error| IngestError::Folder { path, error })?;
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)));
-    config.cid_generator(|| Box::new(RandomIds)).min_reset_interval(RESET_INTERVAL);
+    config.cid_generator(|| Box::new(RandomIds)).min_reset_interval(STEADY_EVERY);
     Ok(config)
 }
 

@@ -67,6 +67,11 @@ impl Seats {
         open.count += 1;
         Ok(Seat { seats: self.clone(), identity: identity.clone(), quota: open.quota.clone() })
     }
+
+    /// How many are taken, by all together.
+    pub fn taken(&self) -> usize {
+        self.0.lock().map_or(0, |taken| taken.open.values().map(|open| open.count).sum())
+    }
 }
 
 impl Drop for Seat {

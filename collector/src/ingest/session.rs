@@ -36,6 +36,8 @@ const VERSION_BYTES_MAX: usize = 64;
 const REASON_BYTES_MAX: usize = 256;
 /// A sensor that is told to come back later closes the connection itself, within this time.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same when the collector stops, which does not wait for a sensor that died unnoticed.
+const LEAVE_STOPPING_TIMEOUT: Duration = Duration::from_secs(3);
 /// After trouble with the store a sensor comes back in so many seconds.
 const RETRY_SECONDS: u32 = 30;
 
@@ -57,7 +59,11 @@ pub(super) async fn serve(
     shared: &Arc<Shared>,
     sensor: &SensorPeer,
 ) -> Result<(), Refusal> {
-    let Ok((send, recv)) = within(connection.accept_bi()).await? else { return Ok(()) };
+    let opened = tokio::select! {
+        opened = within(connection.accept_bi()) => opened?,
+        () = shared.until_stopping() => return Err(Refusal::GoingAway),
+    };
+    let Ok((send, recv)) = opened else { return Ok(()) };
     let (answers, mut answered) = mpsc::unbounded_channel();
     let mut session = Session {
         machine: CollectorSession::new(SessionLimits::default()),
@@ -135,6 +141,9 @@ impl Session<'_> {
     ) -> Result<(), Refusal> {
         let mut offered = self.shared.offered.subscribe();
         let mut fetches = JoinSet::new();
+        let shared = self.shared;
+        let stopping = shared.until_stopping();
+        tokio::pin!(stopping);
         loop {
             if !self.transmit(&mut send).await? {
                 return Ok(());
@@ -149,10 +158,17 @@ impl Session<'_> {
                 Some(answer) = answered.recv() => {
                     if self.handle_answer(answer) == Then::End {
                         self.transmit(&mut send).await?;
-                        self.let_go(&mut recv).await;
+                        self.let_go(&mut recv, LEAVE_TIMEOUT).await;
                         return Err(Refusal::Overload("come back later".into()));
                     }
                     self.hand_over_all().await?;
+                }
+                () = &mut stopping => {
+                    let seconds = self.shared.returns.seconds(&self.shared.seats, rand::random());
+                    self.machine.handle_overload(seconds, Refusal::GoingAway.to_string());
+                    self.transmit(&mut send).await?;
+                    self.let_go(&mut recv, LEAVE_STOPPING_TIMEOUT).await;
+                    return Err(Refusal::GoingAway);
                 }
                 changed = offered.changed() => {
                     let serial = offered.borrow_and_update().to(self.sensor.comune.as_str());
@@ -178,12 +194,12 @@ impl Session<'_> {
 
     /// Gives the sensor time to read that it should come back later: what it still sends is thrown away, or
     /// it would wait for room to write and never read.
-    async fn let_go(&self, recv: &mut RecvStream) {
+    async fn let_go(&self, recv: &mut RecvStream, within: Duration) {
         let leaving = async {
             while let Ok(Some(_)) = recv.read_chunk(CHUNK_BYTES, true).await {}
             self.connection.closed().await
         };
-        let _gone_or_slow = tokio::time::timeout(LEAVE_TIMEOUT, leaving).await;
+        let _gone_or_slow = tokio::time::timeout(within, leaving).await;
     }
 
     /// `false` when the sensor is gone.

@@ -13,6 +13,7 @@ use super::IngestError;
 use super::enrolment::WrongCodes;
 use super::peer::Peer;
 use super::refusal::{Refusal, RefusalLog};
+use super::returning::Returns;
 use super::seats::Seats;
 use super::twins::Twins;
 use super::writer::Work;
@@ -53,6 +54,8 @@ pub(super) struct Shared {
     pub pushing: Semaphore,
     pub wrong_codes: Mutex<WrongCodes>,
     pub seats: Seats,
+    /// When sensors should come back after a stop.
+    pub returns: Returns,
     pub twins: Twins,
     pub stopping: watch::Receiver<bool>,
 }
@@ -74,6 +77,7 @@ impl Shared {
             pushing: Semaphore::new(1),
             wrong_codes: Mutex::default(),
             seats: Seats::default(),
+            returns: Returns::default(),
             twins: Twins::default(),
             stopping,
         })
@@ -94,10 +98,9 @@ impl Shared {
         }
     }
 
-    /// Returns when the collector stops, or this certificate is taken back or over, with the word for the peer.
+    /// Returns when this certificate is taken back or over, with the word for the peer.
     pub async fn until_unwelcome(&self, peer: &Peer) -> Refusal {
         let mut revoked = self.parts.revoked.clone();
-        let mut stopping = self.stopping.clone();
         let left = u64::try_from(peer.not_after.micros_since(clock::now())).unwrap_or(0);
         tokio::select! {
             found = revoked.wait_for(|revoked| revoked.contains_key(&peer.serial)) => {
@@ -105,7 +108,13 @@ impl Shared {
                 Refusal::Revoked { reason: reason.unwrap_or_default() }
             }
             () = tokio::time::sleep(Duration::from_micros(left)) => Refusal::Ended,
-            _ = stopping.wait_for(|stopping| *stopping) => Refusal::GoingAway,
         }
+    }
+
+    /// Returns when the collector stops.
+    pub async fn until_stopping(&self) {
+        // Nobody who could say so is left when this fails.
+        let mut stopping = self.stopping.clone();
+        let _stops = stopping.wait_for(|stopping| *stopping).await;
     }
 }

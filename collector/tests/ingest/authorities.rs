@@ -9,8 +9,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::desk::admitted_desk;
 use crate::process::Collector;
-use crate::refusals::admitted_desk;
 use crate::sensor::{Sensor, authority, connect, hit};
 
 type Ca = CertifiedIssuer<'static, KeyPair>;

@@ -4,66 +4,17 @@ use std::fs;
 use std::time::Duration;
 
 use protocol::message::{
-    AgentMessage, BundleOutcome, CHUNK_BYTES_MAX, DeskMessage, FetchReply, FetchRequest, OfferedFile,
-    PushReply, Rollout, RolloutState,
+    AgentMessage, BundleOutcome, CHUNK_BYTES_MAX, DeskMessage, FetchReply, FetchRequest, PushReply, Rollout,
+    RolloutState,
 };
-use protocol::repository::{RepositoryPath, bundle_target, delta_target};
+use protocol::repository::{bundle_target, delta_target};
 use protocol::{ALPN_PUSH, Serial};
-use quinn::{Connection, RecvStream, SendStream};
 use serde_json::json;
 
+use crate::desk::{Push, admitted_desk};
 use crate::process::Collector;
-use crate::refusals::admitted_desk;
 use crate::repository::{bundle, delta};
 use crate::sensor::{Credentials, Live, Sensor, connect, read, refused, write};
-
-struct Push {
-    _connection: Connection,
-    send: SendStream,
-    recv: RecvStream,
-    wanted: Vec<RepositoryPath>,
-}
-
-impl Push {
-    async fn offer(collector: &Collector, desk: &Credentials, files: Vec<OfferedFile>) -> Self {
-        Self::offer_first(collector, desk, files, None).await
-    }
-
-    async fn offer_first(
-        collector: &Collector,
-        desk: &Credentials,
-        files: Vec<OfferedFile>,
-        rollout: Option<Rollout>,
-    ) -> Self {
-        let connection = connect(collector, ALPN_PUSH, Some(desk)).await.unwrap();
-        let (mut send, mut recv) = connection.open_bi().await.unwrap();
-        write(&mut send, &DeskMessage::Offer { files, rollout }).await;
-        let PushReply::Want { paths } = read(&mut recv).await else { panic!("offer refused") };
-        Self { _connection: connection, send, recv, wanted: paths }
-    }
-
-    /// Pushes everything that is wanted and gives the answer.
-    async fn whole(collector: &Collector, desk: &Credentials) -> (Self, PushReply) {
-        Self::rolled_out(collector, desk, None).await
-    }
-
-    /// The same, to a share of the towns first.
-    async fn rolled_out(
-        collector: &Collector,
-        desk: &Credentials,
-        rollout: Option<Rollout>,
-    ) -> (Self, PushReply) {
-        let mut push = Self::offer_first(collector, desk, collector.cosc.files(), rollout).await;
-        for path in push.wanted.clone() {
-            let bytes = fs::read(collector.cosc.path().join(path.as_str())).unwrap();
-            for chunk in bytes.chunks(CHUNK_BYTES_MAX) {
-                write(&mut push.send, &DeskMessage::Chunk { bytes: chunk.to_vec() }).await;
-            }
-        }
-        let reply = read(&mut push.recv).await;
-        (push, reply)
-    }
-}
 
 async fn fetch(live: &Live, request: &impl serde::Serialize) -> Option<Vec<u8>> {
     let (mut send, mut recv) = live.connection.open_bi().await.unwrap();
@@ -215,12 +166,12 @@ async fn a_push_that_breaks_off_or_sends_too_much_leaves_nothing() {
     let mut collector = Collector::start().await;
     let desk = admitted_desk(&collector);
     let push = Push::offer(&collector, &desk, collector.cosc.files()).await;
-    push._connection.close(0_u32.into(), b"");
+    push.connection.close(0_u32.into(), b"");
     collector.wait_for_line("the push broke off").await;
 
     let mut push = Push::offer(&collector, &desk, collector.cosc.files()).await;
     write(&mut push.send, &DeskMessage::Chunk { bytes: vec![0; CHUNK_BYTES_MAX] }).await;
-    let closed = tokio::time::timeout(Duration::from_secs(5), push._connection.closed()).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(5), push.connection.closed()).await.unwrap();
     assert!(closed.to_string().contains("are missing"), "{closed}");
     assert_eq!(fs::read_dir(collector.state("repositories")).unwrap().count(), 0);
 }

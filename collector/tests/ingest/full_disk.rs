@@ -21,7 +21,7 @@ fn on_a_small_disk(collector: &Collector) -> Command {
 async fn nothing_is_acknowledged_while_the_disk_is_full_and_all_arrives_when_there_is_room() {
     let mut collector = Collector::start().await;
     let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
-    assert_eq!(collector.stop(), Some(0));
+    assert_eq!(collector.stop().await, Some(0));
     let command = on_a_small_disk(&collector);
     collector.run_as(command).await;
     let state = format!("/proc/{}/root{}", collector.process_id(), collector.state("").display());
@@ -31,7 +31,7 @@ async fn nothing_is_acknowledged_while_the_disk_is_full_and_all_arrives_when_the
     // Each hit is about 1.5 kB in the store: far more than is left.
     (1..=6000).for_each(|number| sensor.find(hit(number)));
     assert!(!sensor.deliver(&collector).await);
-    let reason = sensor.retry_after.take().unwrap();
+    let (_, reason) = sensor.retry_after.take().unwrap();
     assert!(reason.contains("disk") && reason.contains("full"), "{reason}");
     collector.wait_for_line("the store takes no writes").await;
     let acknowledged = sensor.acknowledged;
@@ -51,5 +51,5 @@ async fn nothing_is_acknowledged_while_the_disk_is_full_and_all_arrives_when_the
     let stored = u64::try_from(stored).unwrap();
     assert_eq!(stored, sensor.acknowledged);
     drop(store);
-    assert_eq!(collector.stop(), Some(0));
+    assert_eq!(collector.stop().await, Some(0));
 }

@@ -6,9 +6,13 @@ mod authorities;
 #[cfg(test)]
 mod bundles;
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
 mod early;
 #[cfg(test)]
 mod enrolment;
+#[cfg(test)]
+mod fleet;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
@@ -30,9 +34,13 @@ mod renewal;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]
+mod returning;
+#[cfg(test)]
 mod sensor;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod towns;
 #[cfg(test)]
 mod troubles;
 #[cfg(test)]

@@ -8,9 +8,9 @@ use protocol::{ALPN_ENROL, ALPN_PUSH, ALPN_SESSION};
 use quinn::{Connection, ConnectionError};
 use rcgen::ExtendedKeyUsagePurpose;
 
+use crate::desk::admitted_desk;
 use crate::forge::Forge;
 use crate::process::{Collector, DEADLINE};
-use crate::refusals::admitted_desk;
 use crate::sensor::{Credentials, Sensor, connect_from, hit};
 
 const DAY: i64 = 86_400;

@@ -145,12 +145,28 @@ impl Collector {
         running.child.wait().unwrap();
     }
 
-    /// SIGTERM; gives the exit code.
-    pub fn stop(&mut self) -> Option<i32> {
+    /// SIGTERM; gives the exit code. Those who are connected hear it meanwhile.
+    pub async fn stop(&mut self) -> Option<i32> {
         let mut running = self.running.take().unwrap();
         let id = running.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        running.child.wait().unwrap().code()
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = running.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "it does not stop");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The lines of the log so far that have these words.
+    pub fn lines_with(&mut self, words: &str) -> Vec<String> {
+        let running = self.running.as_mut().unwrap();
+        while let Ok(line) = running.log.try_recv() {
+            running.seen.push(line);
+        }
+        running.seen.iter().filter(|line| line.contains(words)).cloned().collect()
     }
 
     /// A fresh code for a town.

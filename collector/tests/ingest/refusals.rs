@@ -7,8 +7,9 @@ use protocol::{ALPN_PUSH, ALPN_SESSION};
 use quinn::ConnectionError;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
 
+use crate::desk::admitted_desk;
 use crate::process::Collector;
-use crate::sensor::{Credentials, Sensor, connect, hit, new_request, read, refused, write};
+use crate::sensor::{Credentials, Sensor, connect, hit, read, refused, write};
 
 /// A certificate that names the sensor, signed by its own key.
 fn strangers(uri: &str) -> Credentials {
@@ -17,14 +18,6 @@ fn strangers(uri: &str) -> Credentials {
     params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let chain_pem = params.self_signed(&key).unwrap().pem();
-    Credentials { chain_pem, key_pem: key.serialize_pem() }
-}
-
-pub fn admitted_desk(collector: &Collector) -> Credentials {
-    let (key, request) = new_request();
-    let file = collector.folder.path().join("desk.req.pem");
-    std::fs::write(&file, request).unwrap();
-    let chain_pem = collector.ok(&["admit-desk", file.to_str().unwrap(), "--name", "cosc-esempio"]);
     Credentials { chain_pem, key_pem: key.serialize_pem() }
 }
 

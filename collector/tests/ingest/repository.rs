@@ -139,7 +139,7 @@ impl SignedRepository {
 pub fn delta(base: &[u8], next: &[u8]) -> Vec<u8> {
     let [mut base, mut next] = [base, next].map(|it| BundleReader::new(it, BundleLimits::default()).unwrap());
     let mut bytes = Vec::new();
-    DeltaWriter::write(&mut bytes, &mut base, &mut next, 100).unwrap();
+    DeltaWriter::write(&mut bytes, &mut base, &mut next, 1_000).unwrap();
     bytes
 }
 

@@ -149,7 +149,10 @@ pub struct Sensor {
     pub spool: Vec<Record>,
     pub acknowledged: u64,
     pub bundles_seen: Vec<Serial>,
-    pub retry_after: Option<String>,
+    /// Seconds, and the collector's words.
+    pub retry_after: Option<(u32, String)>,
+    /// The bundle that it says to have.
+    pub in_force: Serial,
     pub renewal: Option<Result<String, String>>,
 }
 
@@ -173,6 +176,7 @@ impl Sensor {
             acknowledged: 0,
             bundles_seen: Vec::new(),
             retry_after: None,
+            in_force: Serial(0),
             renewal: None,
         }
     }
@@ -187,6 +191,7 @@ impl Sensor {
             acknowledged: 0,
             bundles_seen: Vec::new(),
             retry_after: None,
+            in_force: Serial(0),
             renewal: None,
         }
     }
@@ -205,10 +210,15 @@ impl Sensor {
 
     /// A session over a connection that is open.
     pub async fn over(&self, connection: Connection) -> Live {
-        let (send, recv) = connection.open_bi().await.unwrap();
+        let streams = connection.open_bi().await.unwrap();
+        self.greet(connection, streams)
+    }
+
+    /// The same over its first stream.
+    pub fn greet(&self, connection: Connection, (send, recv): (SendStream, RecvStream)) -> Live {
         let mut session = AgentSession::new(self.epoch, self.acknowledged, self.spooled());
-        let hello =
-            AgentHello { version: "0.1.0".into(), oldest: (self.acknowledged + 1).max(1), bundle: Serial(0) };
+        let (version, oldest) = ("0.1.0".to_owned(), self.acknowledged + 1);
+        let hello = AgentHello { version, oldest, bundle: self.in_force };
         session.handle_connected(now(), hello);
         Live { connection, send, recv, decoder: FrameDecoder::default(), session, welcomed: false }
     }
@@ -269,7 +279,8 @@ impl Live {
         true
     }
 
-    async fn receive(&mut self, sensor: &mut Sensor) -> bool {
+    /// Waits for the next bytes and notes what they say; `false` when the connection ended.
+    pub async fn receive(&mut self, sensor: &mut Sensor) -> bool {
         let Ok(Some(chunk)) = self.recv.read_chunk(64 << 10, true).await else { return false };
         self.decoder.handle_bytes(&chunk.bytes);
         while let Some(message) = self.decoder.poll_message::<CollectorMessage>().unwrap() {
@@ -280,7 +291,7 @@ impl Live {
                 AgentEvent::Welcomed { .. } => self.welcomed = true,
                 AgentEvent::Acknowledged { up_to } => sensor.acknowledged = up_to,
                 AgentEvent::BundleAvailable { serial } => sensor.bundles_seen.push(serial),
-                AgentEvent::RetryAfter { reason, .. } => sensor.retry_after = Some(reason),
+                AgentEvent::RetryAfter { seconds, reason } => sensor.retry_after = Some((seconds, reason)),
                 AgentEvent::Renewed { chain_pem } => sensor.renewal = Some(Ok(chain_pem)),
                 AgentEvent::RenewalRefused { reason } => sensor.renewal = Some(Err(reason)),
                 AgentEvent::Stalled => panic!("stalled"),

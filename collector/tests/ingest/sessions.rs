@@ -1,6 +1,6 @@
 //! Nothing lost, nothing twice: repeats, reconnects, killed collectors.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::identity::LossId;
 use protocol::message::{AgentMessage, BundleOutcome, Loss, LossReason, Record, SourceStatus};
@@ -91,7 +91,7 @@ async fn what_is_acknowledged_is_stored_when_the_collector_is_killed_at_any_mome
     assert_eq!(collector.count("SELECT count(DISTINCT hit_id) FROM hit"), 4000);
     let outbound = "SELECT outbound FROM origin WHERE role = 'host'";
     assert_eq!(collector.count(outbound), 4000);
-    assert_eq!(collector.stop(), Some(0));
+    assert_eq!(collector.stop().await, Some(0));
 }
 
 #[tokio::test]
@@ -210,8 +210,26 @@ async fn a_clean_stop_tells_sensors_and_leaves_no_session_open() {
     let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
     let mut live = sensor.connect(&collector).await;
     assert!(live.run_until(&mut sensor, |_, live| live.welcomed).await);
-    assert_eq!(collector.stop(), Some(0));
+    assert_eq!(collector.stop().await, Some(0));
     let closed = live.closed(Duration::from_secs(5)).await;
     assert!(closed.to_string().contains("the collector is stopping"), "{closed}");
     assert_eq!(collector.count("SELECT connected FROM agent"), 0);
+
+    // One that listens hears when it should come back, and the collector waits for nobody else.
+    collector.run().await;
+    let mut live = sensor.connect(&collector).await;
+    assert!(live.run_until(&mut sensor, |_, live| live.welcomed).await);
+    let hearing = async {
+        assert!(!live.run_until(&mut sensor, |_, _| false).await);
+        live.connection.close(0_u32.into(), b"");
+    };
+    let begun = Instant::now();
+    let (stopped, ()) = tokio::join!(collector.stop(), hearing);
+    assert_eq!(stopped, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(3), "it waited for a sensor that had gone");
+    let (seconds, reason) = sensor.retry_after.unwrap();
+    assert!(
+        (2..=13).contains(&seconds) && reason.contains("the collector is stopping"),
+        "{seconds} {reason}"
+    );
 }

@@ -1,0 +1,156 @@
+//! Which handshakes begin. Each address has so many, and all together have the steady rate at length and twice of it in
+//! no second, whatever happened to how many sensors. Who is turned away comes back later, by the rules of its return.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::rates::Rate;
+use super::returning::{STEADY_A_SECOND, STEADY_EVERY};
+
+/// Handshakes of one address: so many at once, then one each time. Addresses that are not proven to be the sender's
+/// cannot use up what the proven ones have: beyond their few they have to prove it.
+const UNPROVEN_BURST: u32 = 16;
+const UNPROVEN_EVERY: Duration = Duration::from_secs(1);
+const PROVEN_BURST: u32 = 64;
+const PROVEN_EVERY: Duration = Duration::from_millis(250);
+/// Of all together, those that are not proven: who writes others' addresses on its packets leaves half to the others.
+const ALL_UNPROVEN_BURST: u32 = STEADY_A_SECOND / 2;
+const ALL_UNPROVEN_EVERY: Duration = Duration::from_millis(20);
+/// A second with fewer handshakes is worth no line in the log.
+const TELL_FROM: u32 = STEADY_A_SECOND / 2;
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What becomes of one that wants to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Begins,
+    /// Its address has to be proven first (Retry, RFC 9000 §8.1.2).
+    Proves,
+    /// This address had too many.
+    TooOften,
+    /// All together had too many.
+    TooMany,
+}
+
+/// The limits, and what came in the second that is under way.
+#[derive(Debug)]
+pub(super) struct Intake {
+    unproven: Rate<IpAddr>,
+    proven: Rate<IpAddr>,
+    all_unproven: Rate<()>,
+    all: Rate<()>,
+    since: Instant,
+    begun: u32,
+    turned_away: u32,
+}
+
+impl Intake {
+    /// Nobody came yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            unproven: Rate::new(UNPROVEN_BURST, UNPROVEN_EVERY),
+            proven: Rate::new(PROVEN_BURST, PROVEN_EVERY),
+            all_unproven: Rate::new(ALL_UNPROVEN_BURST, ALL_UNPROVEN_EVERY),
+            all: Rate::new(STEADY_A_SECOND, STEADY_EVERY),
+            since: now,
+            begun: 0,
+            turned_away: 0,
+        }
+    }
+
+    /// One wants to begin whose address is proven to be its own.
+    pub fn admit(&mut self, source: IpAddr, now: Instant) -> Admission {
+        if self.proven.take(source, now) { self.admit_any(now) } else { Admission::TooOften }
+    }
+
+    /// One wants to begin who may write any address on its packets.
+    pub fn admit_unproven(&mut self, source: IpAddr, now: Instant) -> Admission {
+        let may_begin = self.unproven.take(source, now) && self.all_unproven.take((), now);
+        if may_begin { self.admit_any(now) } else { Admission::Proves }
+    }
+
+    fn admit_any(&mut self, now: Instant) -> Admission {
+        self.tell(now);
+        if self.all.take((), now) {
+            self.begun = self.begun.saturating_add(1);
+            return Admission::Begins;
+        }
+        self.turned_away = self.turned_away.saturating_add(1);
+        Admission::TooMany
+    }
+
+    /// Logs a second in which many came.
+    pub fn tell(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) < TELL_EVERY {
+            return;
+        }
+        if self.begun >= TELL_FROM || self.turned_away > 0 {
+            info!(begun = self.begun, turned_away = self.turned_away, "many handshakes in a second");
+        }
+        (self.since, self.begun, self.turned_away) = (now, 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(number: u32) -> IpAddr {
+        IpAddr::from((0x0a00_0000 + number).to_be_bytes())
+    }
+
+    /// Of a crowd, each from an address of its own, that comes evenly for so many seconds: how many begin in each.
+    fn begun(a_second: u32, seconds: u64) -> Vec<u32> {
+        let start = Instant::now();
+        let mut intake = Intake::new(start);
+        let mut begun = Vec::new();
+        for second in 0..seconds {
+            let at =
+                |number| start + Duration::from_secs(second) + Duration::from_secs(1) * number / a_second;
+            let mut begins = |number| intake.admit(address(number), at(number)) == Admission::Begins;
+            begun.push((0..a_second).map(|number| u32::from(begins(number))).sum());
+        }
+        begun
+    }
+
+    #[test]
+    fn no_second_has_more_than_twice_the_steady_rate() {
+        assert_eq!(begun(STEADY_A_SECOND, 5), [STEADY_A_SECOND; 5]);
+        let crowd = begun(5_000, 5);
+        assert!(crowd.iter().all(|begun| *begun <= 2 * STEADY_A_SECOND), "{crowd:?}");
+        assert!(crowd.iter().skip(1).all(|begun| begun.abs_diff(STEADY_A_SECOND) <= 1), "{crowd:?}");
+    }
+
+    #[test]
+    fn those_who_prove_nothing_leave_half_to_the_others() {
+        let (start, crowd) = (Instant::now(), 10_000);
+        let mut intake = Intake::new(start);
+        let unproven: Vec<_> = (0..crowd).map(|it| intake.admit_unproven(address(it), start)).collect();
+        let proven: Vec<_> = (0..crowd).map(|it| intake.admit(address(it), start)).collect();
+        for (found, otherwise) in [(unproven, Admission::Proves), (proven, Admission::TooMany)] {
+            let begin = found.iter().filter(|it| **it == Admission::Begins).count();
+            assert_eq!(begin, ALL_UNPROVEN_BURST as usize);
+            assert_eq!(found.iter().filter(|it| **it == otherwise).count(), found.len() - begin);
+        }
+    }
+
+    #[test]
+    fn one_address_has_few_without_proof_more_with_it_and_no_more() {
+        let start = Instant::now();
+        let mut intake = Intake::new(start);
+        let (here, there) = (address(1), address(2));
+        let mut count = |proven: bool, wanted| {
+            let admit = |_| match proven {
+                true => intake.admit(here, start),
+                false => intake.admit_unproven(here, start),
+            };
+            (0..200).map(admit).filter(|admission| *admission == wanted).count()
+        };
+        assert_eq!(count(false, Admission::Begins), UNPROVEN_BURST as usize);
+        assert_eq!(count(true, Admission::Begins), PROVEN_BURST as usize);
+        assert_eq!(count(true, Admission::TooOften), 200);
+        assert_eq!(intake.admit(there, start), Admission::Begins);
+    }
+}
