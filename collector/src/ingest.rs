@@ -34,6 +34,7 @@ mod seats;
 mod server_certificate;
 mod session;
 mod shared;
+mod shelf;
 mod tls;
 mod twins;
 mod upkeep;

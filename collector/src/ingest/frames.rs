@@ -45,9 +45,13 @@ pub(super) async fn receive_within<M: DeserializeOwned>(
 
 /// Sends a message; `false` when the peer is gone or does not read.
 pub(super) async fn send<M: Serialize>(stream: &mut SendStream, message: &M) -> Result<bool, Refusal> {
-    let frame = encode(message)?;
-    let sent = tokio::time::timeout(PEER_TIMEOUT, stream.write_all(&frame)).await;
-    Ok(matches!(sent, Ok(Ok(()))))
+    Ok(send_all(stream, &encode(message)?).await)
+}
+
+/// The same with messages that are bytes already.
+pub(super) async fn send_all(stream: &mut SendStream, frames: &[u8]) -> bool {
+    let sent = tokio::time::timeout(PEER_TIMEOUT, stream.write_all(frames)).await;
+    matches!(sent, Ok(Ok(())))
 }
 
 /// Says that nothing more comes and waits, not for ever, until the peer has read everything.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::frame::encode;
 use protocol::message::{CHUNK_BYTES_MAX, DeskMessage, OfferedFile, PushReply, RolloutState};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::AsyncWriteExt as _;
@@ -20,6 +21,9 @@ use crate::store::{StoreError, bundles, rollouts};
 
 /// A chunk takes half a minute at 64 kbit/s.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Bytes of outcomes that are written at once.
+const LINES_BYTES: usize = 64 << 10;
 
 /// How long a push waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -110,7 +114,8 @@ async fn take(
     let parts = &shared.parts;
     let by = (desk.to_owned(), rollout);
     let pushed = offered::offer(&parts.state, &parts.store, staging, &parts.online_key, by).await?;
-    shared.offered.send_replace(pushed.offered.clone());
+    let now_offered = pushed.offered.clone();
+    shared.offer(|offered| *offered = now_offered).await;
     Ok(pushed)
 }
 
@@ -157,7 +162,14 @@ async fn follow(
         };
         match outcome {
             Ok(outcome) => {
-                if !frames::send(send, &outcome).await? {
+                // What waits goes out together: of a large fleet, thousands of lines come within a second.
+                let mut lines = encode(&outcome)?;
+                while lines.len() < LINES_BYTES
+                    && let Ok(outcome) = outcomes.try_recv()
+                {
+                    lines.extend(encode(&outcome)?);
+                }
+                if !frames::send_all(send, &lines).await {
                     return Ok(());
                 }
             }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::shared::Shared;
 use crate::bundles::offered;
-use crate::bundles::rollout::{Verdict, judge};
+use crate::bundles::rollout::{Offered, Verdict, judge};
 use crate::store::StoreError;
 use crate::store::rollouts::{self, Rollout};
 
@@ -86,10 +86,11 @@ async fn release(
     }
     let from = &["canary", "release_asked", "stopped"][..];
     rollouts::decide(store, rollout.serial, (from, "released"), decided).await?;
-    shared.offered.send_modify(|offered| {
+    let offer = |offered: &mut Offered| {
         offered.all = Serial(rollout.serial);
         offered.canary = None;
-    });
+    };
+    shared.offer(offer).await;
     info!(serial = rollout.serial, "bundle for all towns");
     tell(shared, rollout.serial, RolloutState::Released);
     Ok(())

@@ -178,8 +178,8 @@ impl Session<'_> {
                 }
                 stream = self.connection.accept_bi() => match stream {
                     Ok(stream) => {
-                        let folder = self.shared.repository_for(self.sensor.comune.as_str());
-                        fetches.spawn(async move { fetch::answer(stream, &folder).await });
+                        let shelf = self.shared.offered.borrow().shelf_for(self.sensor.comune.as_str());
+                        fetches.spawn(fetch::answer(stream, shelf));
                     }
                     Err(_) => return Ok(()),
                 },

@@ -1,12 +1,12 @@
 //! What every connection of the ingest works with.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use protocol::Identity;
 use protocol::message::PushReply;
+use protocol::{Identity, Serial};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use super::IngestError;
@@ -15,6 +15,7 @@ use super::peer::Peer;
 use super::refusal::{Refusal, RefusalLog};
 use super::returning::Returns;
 use super::seats::Seats;
+use super::shelf::Shelf;
 use super::twins::Twins;
 use super::writer::Work;
 use crate::authority::{Authority, Issued, Request};
@@ -25,8 +26,8 @@ use crate::clock;
 use crate::folders::StateFolder;
 use crate::store::{Store, StoreError, bundles};
 
-/// Outcomes that a following desk may be behind.
-const OUTCOMES_QUEUED_MAX: usize = 1024;
+/// Outcomes that a following desk may be behind: two of each of two thousand sensors that apply a bundle at once.
+const OUTCOMES_QUEUED_MAX: usize = 4096;
 
 /// Serials of certificates that were taken back, with the reason.
 pub(super) type Revoked = Arc<HashMap<String, String>>;
@@ -43,11 +44,41 @@ pub(super) struct Parts {
     pub refusals: Arc<RefusalLog>,
 }
 
+/// What is offered to whom, with its files.
+#[derive(Clone, Debug)]
+pub(super) struct OnOffer {
+    offered: Offered,
+    /// For all towns, and for those that are first.
+    shelves: [Arc<Shelf>; 2],
+}
+
+impl OnOffer {
+    async fn read(state: &StateFolder, offered: Offered) -> io::Result<Self> {
+        let links = [state.repository(), state.canary()];
+        let reading = tokio::task::spawn_blocking(move || -> io::Result<_> {
+            let [all, first] = links.each_ref().map(|link| Shelf::read(link).map(Arc::new));
+            Ok([all?, first?])
+        });
+        Ok(Self { offered, shelves: reading.await.map_err(io::Error::other)?? })
+    }
+
+    /// The bundle that a town is offered, 0 for none.
+    pub fn to(&self, comune: &str) -> Serial {
+        self.offered.to(comune)
+    }
+
+    /// The files that a town's sensors fetch.
+    pub fn shelf_for(&self, comune: &str) -> Arc<Shelf> {
+        let [all, first] = &self.shelves;
+        Arc::clone(if self.offered.is_first(comune) { first } else { all })
+    }
+}
+
 /// What every connection works with.
 pub(super) struct Shared {
     pub parts: Parts,
     /// What is offered to whom; set again when only the signatures were renewed.
-    pub offered: watch::Sender<Offered>,
+    pub offered: watch::Sender<OnOffer>,
     /// What desks that follow are told.
     pub outcomes: broadcast::Sender<PushReply>,
     /// One push at a time.
@@ -70,9 +101,12 @@ impl Shared {
         if now_offered.canary.is_some() && !parts.state.canary().exists() {
             now_offered = Offered { all: bundles::newest(&parts.store).await?.0, canary: None };
         }
+        let on_offer = OnOffer::read(&parts.state, now_offered)
+            .await
+            .map_err(|error| IngestError::Folder { path: parts.state.repository(), error })?;
         Ok(Self {
             parts,
-            offered: watch::Sender::new(now_offered),
+            offered: watch::Sender::new(on_offer),
             outcomes: broadcast::Sender::new(OUTCOMES_QUEUED_MAX),
             pushing: Semaphore::new(1),
             wrong_codes: Mutex::default(),
@@ -83,10 +117,17 @@ impl Shared {
         })
     }
 
-    /// The folder that a town's sensors fetch from.
-    pub fn repository_for(&self, comune: &str) -> PathBuf {
-        let state = &self.parts.state;
-        if self.offered.borrow().is_first(comune) { state.canary() } else { state.repository() }
+    /// Offers what is in place, and tells every sensor; also when only its signatures were renewed. Only while nothing
+    /// else is put in place.
+    pub async fn offer(&self, change: impl FnOnce(&mut Offered)) {
+        let mut offered = self.offered.borrow().offered.clone();
+        change(&mut offered);
+        match OnOffer::read(&self.parts.state, offered).await {
+            Ok(on_offer) => drop(self.offered.send_replace(on_offer)),
+            Err(error) => tracing::error!(
+                %error, "the files on offer cannot be read: sensors are given those before; check the disk and restart"
+            ),
+        }
     }
 
     /// Signs a certificate for this key, inside a transaction of the store.

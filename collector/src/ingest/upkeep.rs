@@ -22,7 +22,7 @@ pub(super) async fn keep_fresh(shared: Arc<Shared>) {
         match offered::renew(&parts.state, &parts.store, &parts.online_key).await {
             Ok(true) => {
                 // The same number again: sensors fetch the signatures.
-                shared.offered.send_modify(|_| {});
+                shared.offer(|_| {}).await;
             }
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "how the signatures are kept fresh could not be stored"),

@@ -191,7 +191,7 @@ impl Town {
     }
 
     /// Fetches what a verification asks for, in its order, and compares the delta's hash. Gives whether there was one.
-    async fn look(&self, connection: &Connection, serial: Serial) -> Option<bool> {
+    async fn look(&mut self, connection: &Connection, serial: Serial) -> Option<bool> {
         let fetched = |path: String| async move { fetch(connection, &path).await?.ok() };
         let version = |json: &[u8], of: &str| -> Option<u64> {
             serde_json::from_slice::<serde_json::Value>(json).ok()?["signed"]["meta"][of]["version"].as_u64()
@@ -210,6 +210,7 @@ impl Town {
         let sha256 = targets["signed"]["targets"][&name]["hashes"]["sha256"].as_str()?;
         let delta = fetched(format!("targets/{sha256}.{name}")).await?;
         assert_eq!(Hex(&Sha256::digest(&delta)).to_string(), sha256);
+        self.set = DeltaReader::new(delta.as_slice(), BundleLimits::default()).unwrap().header().set;
         Some(true)
     }
 
