@@ -35,6 +35,7 @@ mod server_certificate;
 mod session;
 mod shared;
 mod shelf;
+mod socket;
 mod tls;
 mod twins;
 mod upkeep;
@@ -129,7 +130,7 @@ impl Running {
 pub async fn start(setup: Setup, stopping: watch::Receiver<bool>) -> Result<Running, IngestError> {
     let (authority, refusals) = (Arc::new(setup.authority), Arc::new(refusal::RefusalLog::default()));
     let server = tls::server_config(&setup.state, authority.certificate_der(), &refusals)?;
-    let socket = std::net::UdpSocket::bind(setup.listen).map_err(|error| match error.kind() {
+    let socket = socket::open(setup.listen).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => IngestError::Busy { listen: setup.listen },
         _ => IngestError::Listen { listen: setup.listen, error },
     })?;

@@ -12,11 +12,11 @@ pub(super) const STEADY_A_SECOND: u32 = 100;
 /// The same as the time from one to the next.
 pub(super) const STEADY_EVERY: Duration = Duration::from_millis(10);
 
-/// A restart takes a few seconds; who came earlier would wait longer.
-const FIRST_SECONDS: u32 = 2;
+/// A stop may take five seconds; who came earlier would wait longer.
+const FIRST_SECONDS: u32 = 5;
 /// However few sensors there are, they are spread over this time, because a restart may take longer: with what they
 /// add, all are back within twenty seconds.
-const SPREAD_SECONDS_MIN: u32 = 11;
+const SPREAD_SECONDS_MIN: u32 = 8;
 
 /// When the sensors of a collector that stops should be back.
 #[derive(Debug, Default)]
@@ -45,12 +45,12 @@ mod tests {
 
     #[test]
     fn a_second_is_given_to_no_more_sensors_than_the_steady_rate() {
-        for (sensors, seconds) in [(0, 11), (30, 11), (1_100, 11), (2_000, 20), (8_192, 82)] {
+        for (sensors, seconds) in [(0, 8), (30, 8), (800, 8), (2_000, 20), (8_192, 82)] {
             assert_eq!(spread(sensors), seconds, "{sensors}");
         }
         let returns = Returns { spread_seconds: OnceLock::from(20) };
         let at = |chance| returns.seconds(&Seats::default(), chance);
-        assert_eq!([0.0, 0.049, 0.5, 0.999, 1.0].map(at), [2, 2, 12, 21, 22]);
+        assert_eq!([0.0, 0.049, 0.5, 0.999, 1.0].map(at), [5, 5, 15, 24, 25]);
         assert_eq!(STEADY_EVERY * STEADY_A_SECOND, Duration::from_secs(1));
     }
 }

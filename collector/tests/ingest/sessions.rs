@@ -229,7 +229,7 @@ async fn a_clean_stop_tells_sensors_and_leaves_no_session_open() {
     assert!(begun.elapsed() < Duration::from_secs(3), "it waited for a sensor that had gone");
     let (seconds, reason) = sensor.retry_after.unwrap();
     assert!(
-        (2..=13).contains(&seconds) && reason.contains("the collector is stopping"),
+        (5..=13).contains(&seconds) && reason.contains("the collector is stopping"),
         "{seconds} {reason}"
     );
 }
