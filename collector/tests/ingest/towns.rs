@@ -220,7 +220,7 @@ impl Town {
         std::fs::create_dir_all(&folder).unwrap();
         let (known, arrived) = (folder.join("known"), folder.join("arrived"));
         let repository = Repository::over(OverConnection(connection.clone()));
-        let wanted = Wanted { in_force: Some(self.sensor.in_force), lines: Lines::LeftToCaller };
+        let wanted = Wanted { in_force: Some((self.sensor.in_force, None)), lines: Lines::LeftToCaller };
         let verified = verify(repository, &self.common.way.root, &known, &arrived, wanted).await;
         let verified = verified.inspect_err(|refusal| eprintln!("sensor {}: {refusal}", self.number)).ok()?;
         let Taken::Delta { file, .. } = verified.taken else { return Some(false) };
@@ -240,7 +240,7 @@ fn read_delta(file: &Path, base: Option<SetHash>) -> SetHash {
 /// How long a verification of the same files takes that come from a folder.
 pub async fn verify_folder(repository: &Path, root: &[u8], folder: &Path, in_force: u64) -> Duration {
     let begun = Instant::now();
-    let wanted = Wanted { in_force: Some(Serial(in_force)), lines: Lines::LeftToCaller };
+    let wanted = Wanted { in_force: Some((Serial(in_force), None)), lines: Lines::LeftToCaller };
     let (known, arrived) = (folder.join("known"), folder.join("arrived"));
     let verified = verify(Repository::folder(repository), root, &known, &arrived, wanted).await.unwrap();
     let Taken::Delta { file, .. } = verified.taken else { panic!("no delta") };
