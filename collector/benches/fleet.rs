@@ -6,10 +6,10 @@
 //! VEDETTA_FLEET=500 cargo bench -p vedetta-collector --bench fleet
 //! ```
 //!
-//! The sensors share the machine with the collector: what they take of the processor, a town's gateway would have to
-//! spare. So a delta is pushed twice: to sensors that only fetch it and compare its hash, whose times are the
-//! collector's and the line's, and to sensors that verify it, all on the same cores. What one real sensor takes is the
-//! first time and one verification alone.
+//! The sensors share the machine with the collector, and are one process: what they take of the processor, two thousand
+//! gateways have to spare. So the limit of a delta is held against the processor time that the collector took until the
+//! last sensor was served, over the cores that it has, and one verification alone. The times by the clock are beside it:
+//! of sensors that only fetch a delta and compare its hash, and of sensors that verify it, all on the same cores.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, dead_code, reason = "a bench may")]
 
@@ -29,13 +29,15 @@ mod towns;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use fleet::{End, Fleet, STEADY_A_SECOND, p99};
+use fleet::{End, Fleet, STEADY_A_SECOND};
 use process::count;
 
 /// Bytes that an idle sensor may cost the collector.
 const BYTES_MAX: f64 = 61_440.0;
-/// From an accepted push until a sensor has it in force and the desk knows, the 99th of a hundred.
+/// From an accepted push until the sensors have it in force and the desk knows.
 const APPLIED_SECONDS_MAX: f64 = 2.0;
+/// Cores of the machine that a collector is meant for; its runtime leaves none idle while there is work.
+const CORES: f64 = 2.0;
 /// Long enough for keep-alives and the growing waits of those who were turned away.
 const BACK_WITHIN: Duration = Duration::from_secs(180);
 
@@ -72,9 +74,10 @@ async fn main() -> ExitCode {
     println!("delta, fetched by {sensors}, p99: {light}");
     let alone = fleet.verification_alone().await.as_secs_f64();
     println!("one verification alone: {:.1} ms", alone * 1e3);
+    let served = light.of_collector.as_secs_f64() / CORES;
     good &= is_within(
-        "seconds until applied and shown",
-        p99(&light.shown).as_secs_f64() + alone,
+        "seconds of two cores until all are served, and one verification",
+        served + alone,
         APPLIED_SECONDS_MAX,
     );
     let full = fleet.push_delta(true).await;
@@ -83,9 +86,9 @@ async fn main() -> ExitCode {
     for end in [End::Stopped, End::Killed] {
         let back = fleet.restart(end, BACK_WITHIN).await;
         println!("{end:?}: {back}");
+        // Who is turned away costs the collector one datagram: what is limited is what begins.
         let limit = number(2 * STEADY_A_SECOND);
         good &= is_within("handshakes in a second", number(back.begun_peak), limit);
-        good &= is_within("connections begun in a second", number(back.knocks_peak), limit);
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
