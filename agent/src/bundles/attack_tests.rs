@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use tough::TargetName;
 use tough::schema::key::{Ed25519Key, Ed25519Scheme, Key};
 use tough::schema::{
-    Hashes, Metafile, Role, RoleKeys, RoleType, Root, Signature, Signed, Snapshot, Target, Targets,
-    Timestamp as TimestampRole,
+    DelegatedRole, Delegations, Hashes, Metafile, PathPattern, PathSet, Role, RoleKeys, RoleType, Root,
+    Signature, Signed, Snapshot, Target, Targets, Timestamp as TimestampRole,
 };
 
 use super::verify::*;
@@ -429,6 +429,11 @@ const ATTACKS: &[(&str, &str, Attack)] = &[
 
 /// Edits the targets of a version and signs everything over them again.
 fn chain(place: &Place, version: u64, edit: impl Fn(&mut Targets)) {
+    chain_with(place, version, None, edit);
+}
+
+/// Does so beside the metadata of a role that they delegate to.
+fn chain_with(place: &Place, version: u64, delegated: Option<(&str, &[u8])>, edit: impl Fn(&mut Targets)) {
     let file: Signed<Targets> =
         serde_json::from_slice(&place.read(&format!("{version}.targets.json"))).unwrap();
     let mut targets = file.signed;
@@ -437,6 +442,10 @@ fn chain(place: &Place, version: u64, edit: impl Fn(&mut Targets)) {
     place.put(&format!("{version}.targets.json"), &targets);
     let mut snapshot = Snapshot::new("1.0.0".into(), number(version), in_days(7));
     snapshot.meta.insert("targets.json".into(), metafile(version, &targets));
+    if let Some((role, metadata)) = delegated {
+        place.put(&format!("1.{role}.json"), metadata);
+        snapshot.meta.insert(format!("{role}.json"), metafile(1, metadata));
+    }
     let snapshot = signed(snapshot, &[&place.keys.online[0]]);
     place.put(&format!("{version}.snapshot.json"), &snapshot);
     let timestamp = TimestampRole {
@@ -476,6 +485,34 @@ async fn files_that_no_metadata_names_are_never_fetched() {
         fs::write(place.path("repository/targets").join(name), &bytes).unwrap();
     }
     place.put("1.extraneous.json", b"{}");
+    place.believed(5).await;
+}
+
+#[tokio::test]
+async fn what_others_sign_by_delegation_is_no_bundle() {
+    let place = Place::new();
+    place.publish(&Plan::honest(5));
+    let (other, bytes) = (new_key(), bundle(9, &["delegated.example"]));
+    let name = bundle_target(Serial(9));
+    let file = format!("repository/targets/{}.{name}", protocol::text::Hex(&Sha256::digest(&bytes)));
+    fs::write(place.path(&file), &bytes).unwrap();
+    let target =
+        Target { length: bytes.len() as u64, hashes: hashes(&bytes), custom: extra(), _extra: extra() };
+    let mut theirs = Targets::new("1.0.0".into(), number(1), in_days(90));
+    (theirs.delegations, theirs.targets) = (None, [(TargetName::new(name).unwrap(), target)].into());
+    let role = DelegatedRole {
+        name: "other".into(),
+        keyids: vec![tuf_key(&other).key_id().unwrap()],
+        threshold: number(1),
+        paths: PathSet::Paths(vec![PathPattern::new("*").unwrap()]),
+        terminating: false,
+        targets: None,
+    };
+    let keys: HashMap<_, _> = [(tuf_key(&other).key_id().unwrap(), tuf_key(&other))].into();
+    let theirs = signed(theirs, &[&other]);
+    chain_with(&place, 5, Some(("other", &theirs)), |targets| {
+        targets.delegations = Some(Delegations { keys: keys.clone(), roles: vec![role.clone()] });
+    });
     place.believed(5).await;
 }
 

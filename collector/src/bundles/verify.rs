@@ -22,7 +22,7 @@ use protocol::text::Hex;
 use protocol::{BundleHeader, BundleReader, Serial, Timestamp};
 use tokio::io::AsyncWriteExt as _;
 use tough::error::Error as TufError;
-use tough::schema::RoleType;
+use tough::schema::{RoleType, Target};
 use tough::{FilesystemTransport, Limits, RepositoryLoader, TargetName};
 use tough::{Transport, TransportError, TransportErrorKind, TransportStream};
 use url::Url;
@@ -311,9 +311,15 @@ struct Offered<'a> {
 }
 
 impl Offered<'_> {
+    /// What the role of the targets names itself. What roles name to which it delegates does not count: their signers
+    /// are not those of a [`Provenance`].
+    fn targets(&self) -> impl Iterator<Item = (&TargetName, &Target)> {
+        self.loaded.targets().signed.targets.iter()
+    }
+
     /// Number of the newest bundle, who signed it and which file it is.
     fn newest(&self) -> Result<(Serial, Provenance), Refusal> {
-        let bundles = self.loaded.all_targets().filter_map(|(name, target)| {
+        let bundles = self.targets().filter_map(|(name, target)| {
             // The exact spelling, so that the name is also a safe file name: "bundle-+1" parses as 1, too.
             let serial = serial_of_target(name.raw())?;
             (bundle_target(serial) == name.raw()).then_some((serial, target))
@@ -355,7 +361,7 @@ impl Offered<'_> {
 
     /// The deltas that the metadata names: from where, and where to.
     fn deltas(&self) -> Vec<(Serial, Serial)> {
-        self.loaded.all_targets().filter_map(|(name, _)| serials_of_delta(name.raw())).collect()
+        self.targets().filter_map(|(name, _)| serials_of_delta(name.raw())).collect()
     }
 
     async fn take_delta(&self, from: Serial, to: Serial, lines: Lines) -> Result<Option<Taken>, Refusal> {
@@ -381,7 +387,7 @@ impl Offered<'_> {
     async fn fetch(&self, name: &str) -> Result<(TargetName, Part), Refusal> {
         let missing = || Refusal::Missing { file: name.to_owned() };
         let name = TargetName::new(name).map_err(refusal)?;
-        let target = self.loaded.all_targets().find(|(known, _)| **known == name).ok_or_else(missing)?.1;
+        let target = self.targets().find(|(known, _)| **known == name).ok_or_else(missing)?.1;
         if target.length > BUNDLE_BYTES_MAX {
             return Err(Refusal::TooLarge { file: name.raw().to_owned(), limit: BUNDLE_BYTES_MAX });
         }
