@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod enrol;
+mod hit_text;
 pub mod identity;
 pub mod logs_command;
 pub mod observe;

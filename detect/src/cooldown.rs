@@ -7,7 +7,6 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::{FlowEnd, Hit, Note, Observable, Place, SeenIn, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
 use crate::detector::Report;
@@ -35,12 +34,11 @@ pub(crate) struct Key {
 type Due = (Timestamp, Arc<Key>);
 
 /// A hit whose cooldown is open, for a detector that goes on after this one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenHit {
     /// With its count so far.
     pub hit: Hit,
     /// It was joined with another source's hit: it only counts, and does not go out again.
-    #[serde(default)]
     pub is_witness: bool,
 }
 

@@ -6,20 +6,23 @@ use std::io::{self, Write};
 use detect::{Counters, Joiner};
 use protocol::{Hit, Timestamp};
 
-/// Writes a hit as a line for [`Joined`], with what its JSON form leaves out.
+use crate::hit_text;
+
+/// Writes a hit as a line for [`Joined`], with what its encoded form leaves out.
 pub fn carry(hit: &Hit, lines: &mut Vec<u8>) -> io::Result<()> {
     let start = hit.traffic.and_then(|traffic| traffic.start);
-    serde_json::to_writer(&mut *lines, &(start, hit))?;
-    lines.push(b'\n');
-    Ok(())
+    let word = hit_text::written(hit).ok_or(io::ErrorKind::InvalidData)?;
+    writeln!(lines, "{} {word}", start.map_or_else(String::new, |start| start.to_string()))
 }
 
-fn carried(line: &[u8]) -> serde_json::Result<Hit> {
-    let (start, mut hit): (Option<u32>, Hit) = serde_json::from_slice(line)?;
+fn carried(line: &[u8]) -> Option<Hit> {
+    let (start, word) =
+        line.trim_ascii_end().split_at_checked(line.iter().position(|byte| *byte == b' ')?)?;
+    let mut hit = hit_text::read(word.trim_ascii_start())?;
     if let Some(traffic) = &mut hit.traffic {
-        traffic.start = start;
+        traffic.start = std::str::from_utf8(start).ok()?.parse().ok();
     }
-    Ok(hit)
+    Some(hit)
 }
 
 /// Takes lines of [`carry`], in pieces of any size, and writes hits, one a line as JSON.
@@ -57,7 +60,7 @@ impl<W: Write> Write for Joined<W> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.begun.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
-                let hit = carried(&self.begun)?;
+                let hit = carried(&self.begun).ok_or(io::ErrorKind::InvalidData)?;
                 self.begun.clear();
                 self.last_at = hit.at;
                 self.joiner.handle_hit(hit.at, hit);

@@ -7,6 +7,7 @@ use detect::OpenHit;
 use serde::Serialize;
 
 use super::follow::PathPosition;
+use crate::hit_text;
 use crate::state::State;
 
 /// What is saved of a log, each under a name of its own.
@@ -15,8 +16,16 @@ use crate::state::State;
 pub enum Saved {
     /// Under its path's.
     Position(PathPosition),
-    /// Under [`open_name`].
-    Open(Vec<OpenHit>),
+    /// Under [`open_name`]: hits, and whether each is another one's witness.
+    Open(Vec<(bool, String)>),
+}
+
+impl Saved {
+    /// Cooldowns as they are saved.
+    pub fn open(open: &[OpenHit]) -> Self {
+        let written = |open: &OpenHit| Some((open.is_witness, hit_text::written(&open.hit)?));
+        Self::Open(open.iter().filter_map(written).collect())
+    }
 }
 
 /// What was saved of a log.
@@ -33,7 +42,11 @@ impl Loaded {
     pub fn of(state: &State, path: &Path) -> Self {
         let name = path_name(path);
         let Some(position) = state.load(&name) else { return Self::default() };
-        Self { position: Some(position), open: state.load(&open_name(&name)).unwrap_or_default() }
+        let open: Vec<(bool, String)> = state.load(&open_name(&name)).unwrap_or_default();
+        let read = |(is_witness, word): &(bool, String)| {
+            Some(OpenHit { hit: hit_text::read(word.as_bytes())?, is_witness: *is_witness })
+        };
+        Self { position: Some(position), open: open.iter().filter_map(read).collect() }
     }
 }
 

@@ -521,7 +521,7 @@ impl Worker {
         let positions = self.unsaved.iter();
         let positions = positions.map(|(name, position)| (name.clone(), Saved::Position(position.clone())));
         let open = self.unsaved_open.iter();
-        let open = open.map(|(name, open)| (open_name(name), Saved::Open(open.clone())));
+        let open = open.map(|(name, open)| (open_name(name), Saved::open(open)));
         let saved: Vec<(Vec<u8>, Saved)> = positions.chain(open).collect();
         match state.save(&saved) {
             Ok(()) => {
