@@ -213,3 +213,36 @@ fn is_certificate_alert(code: u64) -> bool {
 fn plain(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(300).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use quinn::{ConnectionClose, TransportErrorCode};
+
+    use super::*;
+
+    /// The end of a connection by the collector's TLS, or by this side's.
+    fn by_collector(alert: u8, reason: &str) -> ConnectionError {
+        let close = ConnectionClose {
+            error_code: TransportErrorCode::crypto(alert),
+            frame_type: None,
+            reason: reason.to_owned().into_bytes().into(),
+        };
+        ConnectionError::ConnectionClosed(close)
+    }
+
+    #[test]
+    fn each_end_of_a_connection_says_what_to_do() {
+        let rows = [
+            (by_collector(45, "certificate expired"), "ask the collector's operator for a new code"),
+            (by_collector(45, "certificate not valid yet"), "check this machine's clock"),
+            (by_collector(48, "unknown issuer"), "enrol again: vedetta-agent enrol --replace CODE"),
+            (by_collector(80, "invalid peer certificate: NotValidYet"), "check this machine's clock"),
+            (by_collector(80, "invalid peer certificate: UnknownIssuer"), "authority pinned at enrolment"),
+            (ConnectionError::TimedOut, "the connection broke"),
+        ];
+        for (error, words) in rows {
+            let told = Trouble::of(&error, "192.0.2.1:4740".parse().unwrap()).to_string();
+            assert!(told.contains(words), "{error}: {told}");
+        }
+    }
+}
