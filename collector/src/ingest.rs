@@ -20,6 +20,7 @@ mod door;
 mod enrolment;
 mod fetch;
 mod frames;
+mod homes;
 mod intake;
 mod peer;
 mod push;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::intake::{Admission, Intake};
+use super::intake::{Admission, Intake, Whence};
 use super::peer::{Peer, peer_of, protocol_of};
 use super::refusal::Refusal;
 use super::session::SensorPeer;
@@ -22,7 +22,8 @@ use crate::store::twins::Sign;
 
 /// Open connections, all together.
 const CONNECTIONS_MAX: usize = 8192;
-/// Connections that have not shown who they are, all together and from one address (a /64 of IPv6).
+/// Connections that have not shown who they are, all together but those from sensors' homes, and from one address (a /64
+/// of IPv6).
 const STRANGERS_MAX: usize = 512;
 const STRANGERS_PER_ADDRESS_MAX: usize = 32;
 /// From so many on, a stranger first has to prove that its address is its own (Retry, RFC 9000 §8.1.2).
@@ -52,7 +53,7 @@ pub(super) async fn serve(endpoint: Endpoint, shared: Arc<Shared>) {
                 None => break,
             },
             _ = seconds.tick() => door.intake.tell(Instant::now()),
-            Some(source) = becoming_known.recv() => door.forget_stranger(source),
+            Some((source, is_home)) = becoming_known.recv() => door.forget_stranger(source, is_home),
             Some(_) = door.open.join_next(), if !door.open.is_empty() => {}
             _ = stopping.wait_for(|stopping| *stopping) => break,
         }
@@ -67,22 +68,25 @@ pub(super) async fn serve(endpoint: Endpoint, shared: Arc<Shared>) {
 }
 
 struct Door {
+    /// Of all sources.
     strangers: HashMap<IpAddr, usize>,
+    /// Of those that are nobody's home.
     strangers_sum: usize,
     intake: Intake,
     open: JoinSet<()>,
-    known: mpsc::UnboundedSender<IpAddr>,
+    known: mpsc::UnboundedSender<(IpAddr, bool)>,
 }
 
 /// Counts a connection as a stranger until it is dropped.
 struct Stranger {
     source: IpAddr,
-    known: mpsc::UnboundedSender<IpAddr>,
+    is_home: bool,
+    known: mpsc::UnboundedSender<(IpAddr, bool)>,
 }
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        let _door_closed = self.known.send(self.source);
+        let _door_closed = self.known.send((self.source, self.is_home));
     }
 }
 
@@ -90,16 +94,17 @@ impl Door {
     fn take_in(&mut self, incoming: Incoming, shared: &Arc<Shared>) {
         let address = incoming.remote_address();
         let source = source_of(address);
+        let is_home = shared.homes.has(source);
         let from_there = self.strangers.get(&source).copied().unwrap_or(0);
         if self.open.len() >= CONNECTIONS_MAX
-            || self.strangers_sum >= STRANGERS_MAX
+            || (self.strangers_sum >= STRANGERS_MAX && !is_home)
             || from_there >= STRANGERS_PER_ADDRESS_MAX
         {
             shared.parts.refusals.say(address, "stranger", "too many connections at once");
             incoming.refuse();
             return;
         }
-        match self.admit(&incoming, source) {
+        match self.admit(&incoming, source, is_home) {
             Admission::Begins => {}
             Admission::Proves => {
                 // It comes back with a token, or not at all.
@@ -113,16 +118,17 @@ impl Door {
             // Told by the second.
             Admission::TooMany => return incoming.refuse(),
         }
-        self.strangers_sum += 1;
+        self.strangers_sum += usize::from(!is_home);
         *self.strangers.entry(source).or_default() += 1;
-        let stranger = Stranger { source, known: self.known.clone() };
+        let stranger = Stranger { source, is_home, known: self.known.clone() };
         self.open.spawn(serve_one(incoming, Arc::clone(shared), stranger));
     }
 
-    fn admit(&mut self, incoming: &Incoming, source: IpAddr) -> Admission {
+    fn admit(&mut self, incoming: &Incoming, source: IpAddr, is_home: bool) -> Admission {
         let now = Instant::now();
         if incoming.remote_address_validated() || !incoming.may_retry() {
-            return self.intake.admit(source, now);
+            let whence = if is_home { Whence::Home } else { Whence::Elsewhere };
+            return self.intake.admit(source, whence, now);
         }
         if self.strangers_sum >= STRANGERS_UNVALIDATED_MAX {
             return Admission::Proves;
@@ -130,8 +136,8 @@ impl Door {
         self.intake.admit_unproven(source, now)
     }
 
-    fn forget_stranger(&mut self, source: IpAddr) {
-        self.strangers_sum = self.strangers_sum.saturating_sub(1);
+    fn forget_stranger(&mut self, source: IpAddr, is_home: bool) {
+        self.strangers_sum = self.strangers_sum.saturating_sub(usize::from(!is_home));
         if let Some(count) = self.strangers.get_mut(&source) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -201,6 +207,7 @@ async fn serve_sensor(connection: &Connection, shared: &Arc<Shared>, stranger: S
     };
     let comune_name = check_standing(shared, &peer).await?;
     let seat = shared.seats.take(&peer.identity, Instant::now()).map_err(|refusal| (who.clone(), refusal))?;
+    shared.homes.add(connection.remote_address());
     drop(stranger);
     let place = shared.twins.place(agent, connection.stable_id());
     let sensor = SensorPeer { comune, comune_name, agent, certificate: peer.serial.clone(), place, seat };
@@ -223,6 +230,7 @@ async fn serve_desk(connection: &Connection, shared: &Arc<Shared>, stranger: Str
     check_standing(shared, &peer).await?;
     let _seat =
         shared.seats.take(&peer.identity, Instant::now()).map_err(|refusal| (who.clone(), refusal))?;
+    shared.homes.add(connection.remote_address());
     drop(stranger);
     let served = tokio::select! {
         biased;

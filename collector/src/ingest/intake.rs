@@ -1,5 +1,5 @@
 //! Which handshakes begin. Each address has so many, and all together have the steady rate at length and twice of it in
-//! no second, whatever happened to how many sensors. Who is turned away comes back later, by the rules of its return.
+//! no second, whatever happened to how many sensors; half of it is theirs alone. Who is turned away comes back later, by the rules of its return.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -15,9 +15,10 @@ const UNPROVEN_BURST: u32 = 16;
 const UNPROVEN_EVERY: Duration = Duration::from_secs(1);
 const PROVEN_BURST: u32 = 64;
 const PROVEN_EVERY: Duration = Duration::from_millis(250);
-/// Of all together, those that are not proven: who writes others' addresses on its packets leaves half to the others.
-const ALL_UNPROVEN_BURST: u32 = STEADY_A_SECOND / 2;
-const ALL_UNPROVEN_EVERY: Duration = Duration::from_millis(20);
+/// Of all together, those that do not come from a sensor's home with proof: however many addresses somebody has, or
+/// writes on his packets, half is left to the sensors.
+const OTHERS_BURST: u32 = STEADY_A_SECOND / 2;
+const OTHERS_EVERY: Duration = Duration::from_millis(20);
 /// A second with fewer handshakes is worth no line in the log.
 const TELL_FROM: u32 = STEADY_A_SECOND / 2;
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -34,12 +35,19 @@ pub(super) enum Admission {
     TooMany,
 }
 
+/// Whether somebody with a good certificate came from an address before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whence {
+    Home,
+    Elsewhere,
+}
+
 /// The limits, and what came in the second that is under way.
 #[derive(Debug)]
 pub(super) struct Intake {
     unproven: Rate<IpAddr>,
     proven: Rate<IpAddr>,
-    all_unproven: Rate<()>,
+    others: Rate<()>,
     all: Rate<()>,
     since: Instant,
     begun: u32,
@@ -52,7 +60,7 @@ impl Intake {
         Self {
             unproven: Rate::new(UNPROVEN_BURST, UNPROVEN_EVERY),
             proven: Rate::new(PROVEN_BURST, PROVEN_EVERY),
-            all_unproven: Rate::new(ALL_UNPROVEN_BURST, ALL_UNPROVEN_EVERY),
+            others: Rate::new(OTHERS_BURST, OTHERS_EVERY),
             all: Rate::new(STEADY_A_SECOND, STEADY_EVERY),
             since: now,
             begun: 0,
@@ -61,13 +69,19 @@ impl Intake {
     }
 
     /// One wants to begin whose address is proven to be its own.
-    pub fn admit(&mut self, source: IpAddr, now: Instant) -> Admission {
-        if self.proven.take(source, now) { self.admit_any(now) } else { Admission::TooOften }
+    pub fn admit(&mut self, source: IpAddr, whence: Whence, now: Instant) -> Admission {
+        if !self.proven.take(source, now) {
+            return Admission::TooOften;
+        }
+        if whence == Whence::Elsewhere && !self.others.take((), now) {
+            return self.turn_away(now);
+        }
+        self.admit_any(now)
     }
 
     /// One wants to begin who may write any address on its packets.
     pub fn admit_unproven(&mut self, source: IpAddr, now: Instant) -> Admission {
-        let may_begin = self.unproven.take(source, now) && self.all_unproven.take((), now);
+        let may_begin = self.unproven.take(source, now) && self.others.take((), now);
         if may_begin { self.admit_any(now) } else { Admission::Proves }
     }
 
@@ -77,6 +91,11 @@ impl Intake {
             self.begun = self.begun.saturating_add(1);
             return Admission::Begins;
         }
+        self.turn_away(now)
+    }
+
+    fn turn_away(&mut self, now: Instant) -> Admission {
+        self.tell(now);
         self.turned_away = self.turned_away.saturating_add(1);
         Admission::TooMany
     }
@@ -109,7 +128,8 @@ mod tests {
         for second in 0..seconds {
             let at =
                 |number| start + Duration::from_secs(second) + Duration::from_secs(1) * number / a_second;
-            let mut begins = |number| intake.admit(address(number), at(number)) == Admission::Begins;
+            let mut begins =
+                |number| intake.admit(address(number), Whence::Home, at(number)) == Admission::Begins;
             begun.push((0..a_second).map(|number| u32::from(begins(number))).sum());
         }
         begun
@@ -124,15 +144,22 @@ mod tests {
     }
 
     #[test]
-    fn those_who_prove_nothing_leave_half_to_the_others() {
-        let (start, crowd) = (Instant::now(), 10_000);
-        let mut intake = Intake::new(start);
-        let unproven: Vec<_> = (0..crowd).map(|it| intake.admit_unproven(address(it), start)).collect();
-        let proven: Vec<_> = (0..crowd).map(|it| intake.admit(address(it), start)).collect();
-        for (found, otherwise) in [(unproven, Admission::Proves), (proven, Admission::TooMany)] {
-            let begin = found.iter().filter(|it| **it == Admission::Begins).count();
-            assert_eq!(begin, ALL_UNPROVEN_BURST as usize);
-            assert_eq!(found.iter().filter(|it| **it == otherwise).count(), found.len() - begin);
+    fn those_who_prove_nothing_and_those_from_elsewhere_leave_half_to_the_sensors() {
+        type Admit = fn(&mut Intake, IpAddr, Instant) -> Admission;
+        let unproven: Admit = |intake, source, now| intake.admit_unproven(source, now);
+        let elsewhere: Admit = |intake, source, now| intake.admit(source, Whence::Elsewhere, now);
+        let home: Admit = |intake, source, now| intake.admit(source, Whence::Home, now);
+        let half = OTHERS_BURST as usize;
+        for (crowds, begin) in
+            [([unproven, elsewhere, home], [half, 0, half]), ([elsewhere, unproven, home], [half, 0, half])]
+        {
+            let start = Instant::now();
+            let mut intake = Intake::new(start);
+            let begun = crowds.map(|admit| {
+                let admissions = (0..10_000).map(|number| admit(&mut intake, address(number), start));
+                admissions.filter(|admission| *admission == Admission::Begins).count()
+            });
+            assert_eq!(begun, begin);
         }
     }
 
@@ -143,7 +170,7 @@ mod tests {
         let (here, there) = (address(1), address(2));
         let mut count = |proven: bool, wanted| {
             let admit = |_| match proven {
-                true => intake.admit(here, start),
+                true => intake.admit(here, Whence::Home, start),
                 false => intake.admit_unproven(here, start),
             };
             (0..200).map(admit).filter(|admission| *admission == wanted).count()
@@ -151,6 +178,6 @@ mod tests {
         assert_eq!(count(false, Admission::Begins), UNPROVEN_BURST as usize);
         assert_eq!(count(true, Admission::Begins), PROVEN_BURST as usize);
         assert_eq!(count(true, Admission::TooOften), 200);
-        assert_eq!(intake.admit(there, start), Admission::Begins);
+        assert_eq!(intake.admit(there, Whence::Home, start), Admission::Begins);
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use super::IngestError;
 use super::enrolment::WrongCodes;
+use super::homes::Homes;
 use super::peer::Peer;
 use super::refusal::{Refusal, RefusalLog};
 use super::returning::Returns;
@@ -24,7 +25,7 @@ use crate::bundles::online::OnlineKey;
 use crate::bundles::rollout::Offered;
 use crate::clock;
 use crate::folders::StateFolder;
-use crate::store::{Store, StoreError, bundles};
+use crate::store::{Store, StoreError, bundles, sensors};
 
 /// Outcomes that a following desk may be behind: two of each of two thousand sensors that apply a bundle at once.
 const OUTCOMES_QUEUED_MAX: usize = 4096;
@@ -85,6 +86,8 @@ pub(super) struct Shared {
     pub pushing: Semaphore,
     pub wrong_codes: Mutex<WrongCodes>,
     pub seats: Seats,
+    /// Who lives there is taken in before strangers.
+    pub homes: Homes,
     /// When sensors should come back after a stop.
     pub returns: Returns,
     pub twins: Twins,
@@ -104,6 +107,7 @@ impl Shared {
         let on_offer = OnOffer::read(&parts.state, now_offered)
             .await
             .map_err(|error| IngestError::Folder { path: parts.state.repository(), error })?;
+        let homes = Homes::of(sensors::last_addresses(&parts.store).await?);
         Ok(Self {
             parts,
             offered: watch::Sender::new(on_offer),
@@ -111,6 +115,7 @@ impl Shared {
             pushing: Semaphore::new(1),
             wrong_codes: Mutex::default(),
             seats: Seats::default(),
+            homes,
             returns: Returns::default(),
             twins: Twins::default(),
             stopping,

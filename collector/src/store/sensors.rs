@@ -1,5 +1,7 @@
 //! Sensors, desks and certificates: who may connect.
 
+use std::net::SocketAddr;
+
 use protocol::enrolment::EnrolRefusal;
 use protocol::identity::AgentId;
 use protocol::{Identity, Timestamp};
@@ -188,6 +190,22 @@ pub(crate) fn retire_before(
         )?
         .execute(params![serial, now.as_micros(), RETIRED])?;
     Ok(())
+}
+
+/// From where sensors that may report came last.
+pub(crate) async fn last_addresses(store: &Store) -> Result<Vec<SocketAddr>, StoreError> {
+    store
+        .read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT address FROM agent a WHERE address IS NOT NULL AND EXISTS
+                    (SELECT 1 FROM certificate t WHERE t.agent = a.id AND t.revoked_at IS NULL)
+                 ORDER BY last_seen_at DESC",
+            )?;
+            let addresses = statement.query_map([], |row| row.get::<_, String>(0))?;
+            let addresses = addresses.collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok(addresses.iter().filter_map(|address| address.parse().ok()).collect())
+        })
+        .await
 }
 
 /// Looks a certificate up.

@@ -1,10 +1,12 @@
 //! Broken surroundings: an exit code and a sentence that says what to do.
 
+use std::cell::Cell;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
-use crate::process::Collector;
-use crate::sensor::{Sensor, connect, connect_from, refused};
+use crate::process::{Collector, DEADLINE};
+use crate::sensor::{Sensor, connect, connect_from, hit, refused};
 
 fn check(collector: &Collector, arguments: &[&str], code: i32, sentence: &str) {
     let output = collector.output(arguments);
@@ -122,10 +124,10 @@ async fn strangers_from_one_address_have_few_places() {
         open.push(connect_from(&local, &collector, protocol::ALPN_ENROL, None).await.unwrap());
     }
     drop(open);
-    let end = tokio::time::Instant::now() + crate::process::DEADLINE;
+    let end = tokio::time::Instant::now() + DEADLINE;
     while connect(&collector, protocol::ALPN_ENROL, None).await.is_err() {
         assert!(tokio::time::Instant::now() < end, "the places were not given back");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -138,7 +140,7 @@ async fn who_does_not_prove_its_address_has_few_handshakes_and_who_does_has_more
     }
     assert!((4..=8).contains(&asked), "{asked} of 24 were asked, 16 at once pass and one more each second");
     // Who answers is let in still, and only so often.
-    let end = tokio::time::Instant::now() + crate::process::DEADLINE;
+    let end = tokio::time::Instant::now() + DEADLINE;
     let mut open = 0;
     loop {
         assert!(tokio::time::Instant::now() < end, "{open} handshakes and no end");
@@ -155,11 +157,44 @@ async fn who_does_not_prove_its_address_has_few_handshakes_and_who_does_has_more
 }
 
 #[tokio::test]
+async fn a_crowd_of_strangers_with_addresses_of_their_own_keeps_no_sensor_out() {
+    let collector = Collector::start().await;
+    let mut sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
+    assert!(sensor.deliver(&collector).await, "its home is known from here on");
+    let turned_away = &Cell::new(0_u32);
+    let collector = &collector;
+    let crowd = (1..=60).map(|number| async move {
+        let local = format!("127.0.7.{number}:0");
+        loop {
+            match connect_from(&local, collector, protocol::ALPN_ENROL, None).await {
+                Ok(connection) => connection.close(0_u32.into(), b""),
+                Err(_) => turned_away.set(turned_away.get() + 1),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let reporting = async {
+        while turned_away.get() < 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for number in 1..=5 {
+            sensor.find(hit(number));
+            assert!(sensor.deliver(collector).await, "hit {number} of a sensor at home was kept waiting");
+        }
+    };
+    let reporting = tokio::time::timeout(DEADLINE, reporting);
+    tokio::select! {
+        _ = futures_util::future::join_all(crowd) => unreachable!("the crowd does not end"),
+        reported = reporting => reported.unwrap(),
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_that_connects_all_the_time_waits_and_another_does_not() {
     let mut collector = Collector::start().await;
     let sensor = Sensor::enrol(&collector, "Borgo Chiaro").await;
     let mut other = Sensor::enrol(&collector, "Valle Scura").await;
-    let end = tokio::time::Instant::now() + crate::process::DEADLINE;
+    let end = tokio::time::Instant::now() + DEADLINE;
     for number in 0.. {
         assert!(tokio::time::Instant::now() < end, "{number} connections and no end");
         // Each from an address of its own, so that only the certificate is the same.
@@ -178,6 +213,6 @@ async fn a_certificate_that_connects_all_the_time_waits_and_another_does_not() {
         live.connection.close(0_u32.into(), b"");
     }
     collector.wait_for_line("too many connections with this certificate in a short time").await;
-    other.find(crate::sensor::hit(1));
+    other.find(hit(1));
     assert!(other.deliver(&collector).await);
 }
