@@ -13,7 +13,8 @@ use super::returning::{STEADY_A_SECOND, STEADY_EVERY};
 /// cannot use up what the proven ones have: beyond their few they have to prove it.
 const UNPROVEN_BURST: u32 = 16;
 const UNPROVEN_EVERY: Duration = Duration::from_secs(1);
-const PROVEN_BURST: u32 = 64;
+/// Less than all others have together: one address must not use up what another stranger needs to enrol.
+const PROVEN_BURST: u32 = 32;
 const PROVEN_EVERY: Duration = Duration::from_millis(250);
 /// Of all together, those that do not come from a sensor's home with proof: however many addresses somebody has, or
 /// writes on his packets, half is left to the sensors.
@@ -150,6 +151,7 @@ mod tests {
         let elsewhere: Admit = |intake, source, now| intake.admit(source, Whence::Elsewhere, now);
         let home: Admit = |intake, source, now| intake.admit(source, Whence::Home, now);
         let half = OTHERS_BURST as usize;
+        const { assert!(PROVEN_BURST < OTHERS_BURST) };
         for (crowds, begin) in
             [([unproven, elsewhere, home], [half, 0, half]), ([elsewhere, unproven, home], [half, 0, half])]
         {
